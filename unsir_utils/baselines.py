@@ -1,0 +1,109 @@
+"""What UNSIR is held against. Each returns an unlearned copy and leaves the model that it is given as it was.
+
+Retrain is `store.trained` with the forget classes left out.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import checks
+from .fisher import fisher_information
+from .impair import impair
+from .repair import repair
+from .samples import Samples
+from .training import one_epoch, seeded
+
+
+def finetune(
+    model: nn.Module, retain: Samples, *, epochs: int = 10, lr: float = 0.01, batch_size: int = 256, seed: int = 0
+) -> nn.Module:
+    """Further training on the retain data alone, by SGD. Source: Golatkar et al.'s public code (10 epochs, lr 0.01)."""
+    checks.positive(epochs=epochs, lr=lr, batch_size=batch_size)
+    checks.samples_for(model, retain)
+    return _sgd(model, retain, F.cross_entropy, epochs, lr, batch_size, seed)
+
+
+def neggrad(
+    model: nn.Module, forget: Samples, *, epochs: int = 1, lr: float = 0.001, batch_size: int = 256, seed: int = 0
+) -> nn.Module:
+    """Gradient ascent on the forget data, by SGD. Source: Golatkar et al.; rate and epochs are not known, these are ours."""
+    checks.positive(epochs=epochs, lr=lr, batch_size=batch_size)
+    checks.samples_for(model, forget, "forget data")
+    return _sgd(model, forget, lambda z, y: -F.cross_entropy(z, y), epochs, lr, batch_size, seed)
+
+
+def _sgd(model, samples, objective, epochs, lr, batch_size, seed) -> nn.Module:
+    model = copy.deepcopy(model)
+    optimiser = torch.optim.SGD(model.parameters(), lr=lr)
+    with seeded(seed, samples.device):
+        for _ in range(epochs):
+            one_epoch(model, samples.shuffled(batch_size), optimiser, objective=objective)
+    return model
+
+
+def fisher_forgetting(
+    model: nn.Module, retain: Samples, forget: Iterable[int], *, alpha: float = 1e-6, method: str = "layerwise", seed: int = 0
+) -> nn.Module:
+    """Adds Gaussian noise to every weight, the more the less the retain data need it.
+
+    Variance of a weight: alpha / (F + 1e-8), F its Fisher information on `retain`, with the quotient clamped to 1e3 (to 1e2
+    in the output layer); averaged over a weight's inputs; ten times as large in the output layer and for vectors (biases,
+    BatchNorm). A forget class's output row gets mean 0 and variance 1e-4.
+
+    Source: Golatkar et al. (2020), as in their public code.
+    """
+    forget = checks.forget_classes(forget, retain.n_classes)
+    checks.positive(alpha=alpha)
+    checks.retain_set(model, retain, forget)
+    information = fisher_information(model, retain, method=method)
+    model = copy.deepcopy(model)
+    with torch.no_grad(), seeded(seed):
+        for name, weight in model.named_parameters():
+            mean, variance = _posterior(weight, information[name], forget, retain.n_classes, alpha)
+            weight.copy_(mean + variance.sqrt() * torch.randn(weight.shape).to(weight.device))
+    return model
+
+
+def _posterior(weight: Tensor, information: Tensor, forget: list[int], n_classes: int, alpha: float) -> tuple[Tensor, Tensor]:
+    output = weight.shape[0] == n_classes
+    variance = alpha * (1 / (information + 1e-8)).clamp(max=1e2 if output else 1e3)
+    if weight.dim() > 1:
+        variance = variance.mean(dim=1, keepdim=True).expand_as(weight).clone()
+    mean = weight.clone()
+    if output:
+        mean[forget], variance[forget] = 0.0, 1e-4
+    return mean, variance * 10 if output or weight.dim() == 1 else variance
+
+
+class MaskedLogits(nn.Module):
+    """The trivial baseline: the network as it was, with the logits of the forget classes at minus infinity.
+
+    Costs no time and forgets nothing: `network` still has every weight.
+    """
+
+    def __init__(self, network: nn.Module, forget: Iterable[int]) -> None:
+        super().__init__()
+        self.network, self.forget = network, list(forget)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x).index_fill(1, torch.tensor(self.forget, device=x.device), float("-inf"))
+
+
+def without_noise(
+    model: nn.Module,
+    retain: Samples,
+    *,
+    impair_lr: float = 0.02,
+    repair_lr: float = 0.01,
+    batch_size: int = 256,
+    seed: int = 0,
+) -> nn.Module:
+    """The control: UNSIR's two passes at the same rates over the same retain subset, without any noise."""
+    impaired = impair(model, retain, None, lr=impair_lr, batch_size=batch_size, seed=seed)
+    return repair(impaired.model, retain, lr=repair_lr, batch_size=batch_size, seed=seed).model

@@ -1,0 +1,218 @@
+"""The data sets, each as three `Samples`: train, validation (cut from the training data) and test.
+
+`digits` and `shapes` need no network; `cifar10` and `cifar100` come through torchvision; `folder:PATH` is anyone's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from . import shapes
+from .samples import Samples
+
+ROOT = Path(__file__).resolve().parent.parent / "data"
+VALIDATION_SHARE = 0.1
+CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # the released notebook's
+IMAGE_FILES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    name: str
+    classes: tuple[str, ...]
+    train: Samples
+    validation: Samples
+    test: Samples
+
+    @property
+    def n_classes(self) -> int:
+        return len(self.classes)
+
+    @property
+    def id(self) -> str:
+        """Name, size and fingerprint of the training data: a model trained on other data gets another name."""
+        digest = hashlib.blake2b(digest_size=4)
+        for tensor in (self.train.images, self.train.labels):
+            digest.update(tensor.cpu().numpy().tobytes())
+        return f"{self.name.replace(':', '-').replace('/', '-')}-{len(self.train)}-{digest.hexdigest()}"
+
+
+Raw = tuple[Tensor, Tensor, Tensor, Tensor, list[str]]  # train images, train labels, test images, test labels, names
+
+
+def load(
+    name: str,
+    *,
+    n_classes: int = 10,
+    per_class: int | None = None,
+    image_size: int = 32,
+    root: str | Path | None = None,
+    device: torch.device | str = "cpu",
+) -> Data:
+    """A data set as uint8 [n, 3, H, W] on `device`.
+
+    name: digits, shapes, cifar10, cifar100, or folder:PATH (one sub-folder a class; with PATH/train and PATH/test where
+        the split is given, else a fifth of each class is held out).
+    n_classes: of shapes only; the others bring their own.
+    per_class: at most so many training images a class (before the validation part is cut), drawn at random but
+        the same in every run; None takes all (of shapes: 300).
+    image_size: of folder only, in pixels; images are resized and centre-cropped to it.
+    root: folder of the CIFAR files; default: the environment variable UNSIR_DATA, else data/.
+
+    Raises ValueError for an unknown name, FileNotFoundError for absent files, RuntimeError for damaged ones.
+    """
+    if per_class is not None and per_class < 2:
+        raise ValueError(f"per_class is {per_class}: at least 2 are needed, one to train on and one to validate on")
+    kind, _, path = name.partition(":")
+    loaders: dict[str, Callable[[], Raw]] = {
+        "digits": _digits,
+        "shapes": partial(_shapes, n_classes, per_class or 300),
+        "cifar10": partial(_cifar, "CIFAR10", root),
+        "cifar100": partial(_cifar, "CIFAR100", root),
+        "folder": partial(_folder, path, image_size),
+    }
+    if kind not in loaders or (kind == "folder") != bool(path):
+        raise ValueError(f"unknown data set {name!r}: choose digits, shapes, cifar10, cifar100 or folder:PATH")
+    images, labels, test_images, test_labels, classes = loaders[kind]()
+    if kind == "cifar10":
+        mean, std = CIFAR10_MEAN, CIFAR10_STD
+    else:
+        mean, std = _channel_statistics(images)
+    whole = Samples(images, labels, len(classes), mean, std)
+    if per_class is not None:
+        whole = whole.draw(per_class)
+    train, validation = _cut(whole, VALIDATION_SHARE)
+    test = Samples(test_images, test_labels, len(classes), mean, std)
+    label = f"shapes{n_classes}" if kind == "shapes" else name
+    return Data(label, tuple(classes), train.to(device), validation.to(device), test.to(device))
+
+
+def _cut(samples: Samples, share: float, seed: int = 0) -> tuple[Samples, Samples]:
+    """(kept, held out): a stratified random `share` of each class, at least one sample, is held out."""
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
+    held = torch.zeros(len(samples), dtype=torch.bool)
+    for c in samples.labels.unique():
+        of_class = order[samples.labels[order] == c]
+        held[of_class[: max(1, round(share * len(of_class)))]] = True
+    return samples[~held], samples[held]
+
+
+def _channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    per_image = images.float().div(255).flatten(2)
+    mean = per_image.mean(dim=(0, 2))
+    std = (per_image - mean[:, None]).square().mean(dim=(0, 2)).sqrt().clamp(min=1e-3)
+    return tuple(round(m, 4) for m in mean.tolist()), tuple(round(s, 4) for s in std.tolist())
+
+
+def _digits() -> Raw:
+    """scikit-learn's 1,797 handwritten digits, 8x8 in 17 grey levels, enlarged to 32x32 RGB; a fifth is the test set."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    grey = torch.from_numpy(digits.images).float()[:, None] * (255 / 16)
+    images = F.interpolate(grey, size=32, mode="bilinear").round().to(torch.uint8).repeat(1, 3, 1, 1)
+    whole = Samples(images, torch.from_numpy(digits.target).long(), 10)
+    train, test = _cut(whole, 0.2)
+    return train.images, train.labels, test.images, test.labels, [str(d) for d in range(10)]
+
+
+def _shapes(n_classes: int, per_class: int) -> Raw:
+    images, labels = shapes.draw(n_classes, per_class, seed=0)
+    test_images, test_labels = shapes.draw(n_classes, 100, seed=1)
+    return images, labels, test_images, test_labels, shapes.class_names(n_classes)
+
+
+def _cifar(kind: str, root: str | Path | None) -> Raw:
+    import torchvision.datasets
+
+    source = getattr(torchvision.datasets, kind)
+    folder = Path(root or os.environ.get("UNSIR_DATA") or ROOT).expanduser()
+    _ensure_cifar(source, folder)
+    train, test = source(folder, train=True), source(folder, train=False)
+
+    def tensors(part) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets)
+
+    return *tensors(train), *tensors(test), list(train.classes)
+
+
+def _ensure_cifar(source: type, folder: Path) -> None:
+    """Downloads the files where none is there; says what is wrong with those that are."""
+    base = folder / source.base_folder
+    wanted = [*source.train_list, *source.test_list, [source.meta["filename"], source.meta["md5"]]]
+    by_hand = (
+        f"Download {source.url}, unpack it so that {base}/{wanted[0][0]} exists, or name a folder that holds "
+        f"{source.base_folder}/ in the environment variable UNSIR_DATA."
+    )
+    if not base.exists():
+        print(f"{source.__name__} is not in {folder}: downloading {source.url}", file=sys.stderr)
+        try:
+            source(folder, download=True)
+        except Exception as error:  # torchvision raises whatever its network layer does
+            raise FileNotFoundError(
+                f"{source.__name__} is not in {folder} and could not be downloaded ({error}). {by_hand}"
+            ) from error
+    for file, md5 in wanted:
+        path = base / file
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing (md5 {md5}). {by_hand}")
+        found = hashlib.md5(path.read_bytes()).hexdigest()
+        if found != md5:
+            raise RuntimeError(
+                f"{path} is damaged or truncated: its md5 is {found}, expected {md5} "
+                f"({path.stat().st_size} bytes). Delete it. {by_hand}"
+            )
+
+
+def _folder(path: str, size: int) -> Raw:
+    top = Path(path).expanduser()
+    if not top.is_dir():
+        raise FileNotFoundError(f"no folder {top}: folder:PATH wants a folder with one sub-folder of images a class")
+    if (top / "train").is_dir() and (top / "test").is_dir():
+        classes = _subfolders(top / "train")
+        if classes != _subfolders(top / "test"):
+            raise ValueError(f"{top}/train and {top}/test hold different classes: give both the same sub-folders")
+        return *_read(top / "train", classes, size), *_read(top / "test", classes, size), classes
+    classes = _subfolders(top)
+    images, labels = _read(top, classes, size)
+    train, test = _cut(Samples(images, labels, len(classes)), 0.2)
+    return train.images, train.labels, test.images, test.labels, classes
+
+
+def _subfolders(top: Path) -> list[str]:
+    classes = sorted(p.name for p in top.iterdir() if p.is_dir() and not p.name.startswith("."))
+    if len(classes) < 2:
+        raise ValueError(f"{top} holds {len(classes)} sub-folders: at least two classes are needed, one sub-folder each")
+    return classes
+
+
+def _read(top: Path, classes: list[str], size: int) -> tuple[Tensor, Tensor]:
+    images, labels = [], []
+    for label, name in enumerate(classes):
+        files = sorted(f for f in (top / name).rglob("*") if f.suffix.lower() in IMAGE_FILES)
+        if not files:
+            raise ValueError(f"{top / name} holds no image ({', '.join(sorted(IMAGE_FILES))}): remove it or fill it")
+        images += [_read_image(f, size) for f in files]
+        labels += [label] * len(files)
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), torch.tensor(labels)
+
+
+def _read_image(file: Path, size: int) -> np.ndarray:
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(file) as image:
+            return np.asarray(ImageOps.fit(image.convert("RGB"), (size, size)))
+    except (UnidentifiedImageError, OSError) as error:
+        raise RuntimeError(f"{file} cannot be read as an image ({error}): replace or remove it") from error

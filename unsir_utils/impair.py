@@ -1,0 +1,71 @@
+"""Step 2 of UNSIR: one pass over retain samples and noise together, at a high learning rate."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from . import checks
+from .noise import Noise
+from .samples import Samples, chunks
+from .training import adam, one_epoch, seeded
+
+
+@dataclass(frozen=True, eq=False)
+class Phase:
+    """A model after some passes. losses: one a batch; samples: images seen, repetitions counted."""
+
+    model: nn.Module
+    losses: list[float]
+    seconds: float
+    samples: int
+
+
+def impair(
+    model: nn.Module,
+    retain: Samples,
+    noise: Noise | None,
+    *,
+    lr: float = 0.02,
+    epochs: int = 1,
+    copies: int = 20,
+    batch_size: int = 256,
+    seed: int = 0,
+    in_place: bool = False,
+) -> Phase:
+    """Trains a copy of `model` on the retain subset and `copies` repetitions of each noise image, shuffled together.
+
+    Adam, fresh; no weight decay, no clipping. With noise=None it is the control without noise, and `repair` too.
+    Source: the paper's method (reported in a published summary); numbers from the authors' released notebook.
+    """
+    checks.positive(lr=lr, epochs=epochs, copies=copies, batch_size=batch_size)
+    checks.retain_set(model, retain, [] if noise is None else noise.labels.unique().tolist())
+    start, losses = time.perf_counter(), []
+    if not in_place:
+        model = copy.deepcopy(model)
+    if noise is not None:
+        noise = Noise(noise.images.to(retain.device), noise.labels.to(retain.device), [], 0.0, 0)
+    n_noise = 0 if noise is None else copies * len(noise)
+    optimiser = adam(model, lr)
+    with seeded(seed, retain.device):
+        for _ in range(epochs):
+            losses += one_epoch(model, _mixed(retain, noise, n_noise, batch_size), optimiser)
+    return Phase(model, losses, time.perf_counter() - start, epochs * (len(retain) + n_noise))
+
+
+def _mixed(retain: Samples, noise: Noise | None, n_noise: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of retain samples and repeated noise images, without ever holding the repetitions."""
+    n = len(retain)
+    for index in chunks(torch.randperm(n + n_noise), batch_size):
+        index = index.to(retain.device)
+        kept = index[index < n]
+        x, y = retain.inputs(kept), retain.labels[kept]
+        if n_noise:
+            repeated = (index[index >= n] - n) % len(noise)
+            x, y = torch.cat([x, noise.images[repeated]]), torch.cat([y, noise.labels[repeated]])
+        yield x, y

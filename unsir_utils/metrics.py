@@ -1,0 +1,144 @@
+"""What unlearning is judged by. Every figure is over concatenated logits; every function leaves the model as it was."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .samples import Samples
+from .training import adam, autocast, mode, one_epoch, seeded
+
+EVALUATION_BATCH = 1000
+
+
+@torch.no_grad()
+def logits(model: nn.Module, samples: Samples) -> Tensor:
+    """float32 [n, K], in eval mode, in the samples' order."""
+    with mode(model, False), autocast(model, samples.device):
+        parts = [model(x).float() for x, _ in samples.batches(EVALUATION_BATCH)]
+    return torch.cat(parts) if parts else torch.empty(0, samples.n_classes, device=samples.device)
+
+
+def evaluate(model: nn.Module, samples: Samples) -> tuple[float, float]:
+    """(mean cross-entropy in nats, accuracy in %) over all samples; nan for none."""
+    z = logits(model, samples)
+    loss = F.cross_entropy(z, samples.labels).item()
+    return loss, 100 * (z.argmax(1) == samples.labels).double().mean().item()
+
+
+def per_class_accuracy(model: nn.Module, samples: Samples) -> Tensor:
+    """float64 [K], accuracy in % on each class; nan for a class without samples."""
+    hit = (logits(model, samples).argmax(1) == samples.labels).double()
+    count = torch.bincount(samples.labels, minlength=samples.n_classes)
+    return 100 * torch.bincount(samples.labels, weights=hit, minlength=samples.n_classes) / count
+
+
+def retain_forget_accuracy(model: nn.Module, samples: Samples, forget: Iterable[int]) -> tuple[float, float]:
+    """(A_Dr, A_Df): accuracy in % on the samples of the retain and of the forget classes (test samples in the paper)."""
+    forget = torch.tensor(list(forget), device=samples.device)
+    hit = (logits(model, samples).argmax(1) == samples.labels).double()
+    forgotten = torch.isin(samples.labels, forget)
+    return 100 * hit[~forgotten].mean().item(), 100 * hit[forgotten].mean().item()
+
+
+def prediction_distribution(model: nn.Module, samples: Samples) -> Tensor:
+    """float64 [K], sums to 1: the share of the samples that is predicted to be each class."""
+    predicted = logits(model, samples).argmax(1)
+    return torch.bincount(predicted, minlength=samples.n_classes).double() / len(samples)
+
+
+def normalised_entropy(distribution: Tensor) -> float:
+    """Shannon entropy of [K] shares divided by log K: 0 where one class takes all, 1 where all take the same."""
+    p = distribution[distribution > 0]
+    return -(p * p.log()).sum().item() / math.log(len(distribution)) + 0.0
+
+
+def weight_distance(model: nn.Module, other: nn.Module) -> dict[str, float]:
+    """L2 norm of the difference of the parameters of each layer that has any, by the layer's name, in order.
+
+    Weight and bias of a layer count together; BatchNorm's running statistics do not. Figure 4 of the paper shows these
+    on a log scale; their sum and mean over layers are sum(d.values()) and its quotient by len(d).
+    """
+    there = dict(other.named_parameters())
+    here = dict(model.named_parameters())
+    if {k: v.shape for k, v in here.items()} != {k: v.shape for k, v in there.items()}:
+        raise ValueError("the two models have different parameters: compare models of one architecture")
+    squares: dict[str, float] = {}
+    for name, parameter in here.items():
+        layer = name.rpartition(".")[0] or name
+        difference = (parameter.detach().double() - there[name].detach().double()).square().sum().item()
+        squares[layer] = squares.get(layer, 0.0) + difference
+    return {layer: math.sqrt(square) for layer, square in squares.items()}
+
+
+def relearn_epochs(
+    model: nn.Module,
+    original: nn.Module,
+    train: Samples,
+    forget: Samples,
+    *,
+    per_epoch: int = 500,
+    lr: float = 0.01,
+    cap: int = 100,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> int | None:
+    """Relearn time in epochs: how long until the forget set's loss is no more than the original model's.
+
+    An epoch is `per_epoch` samples of the full training set, drawn with replacement; plain SGD; BatchNorm in eval mode.
+    0 where nothing was lost; None where `cap` epochs do not suffice. A copy is trained.
+
+    train: the full training set, forget classes included; forget: the forget samples whose loss is watched.
+    Source: Golatkar et al.'s public code; batch size: this project's.
+    """
+    target = evaluate(original, forget)[0]
+    model = copy.deepcopy(model)
+    optimiser = torch.optim.SGD(model.parameters(), lr=lr)
+    with seeded(seed, train.device):
+        for epoch in range(cap + 1):
+            if evaluate(model, forget)[0] <= target:
+                return epoch
+            if epoch < cap:
+                drawn = train[torch.randint(len(train), (per_epoch,)).to(train.device)]
+                one_epoch(model, drawn.shuffled(batch_size), optimiser, train_mode=False)
+    return None
+
+
+def relearn_steps(
+    model: nn.Module,
+    original: nn.Module,
+    train: Samples,
+    forget: Samples,
+    *,
+    share: float = 0.95,
+    lr: float = 1e-3,
+    cap: int = 1000,
+    batch_size: int = 256,
+    seed: int = 0,
+) -> int | None:
+    """Relearn time in mini-batch steps: how many until the accuracy on `forget` is at least `share` of the original's.
+
+    Adam on the full training set, epoch after epoch, in train mode. 0 where nothing was lost; None where `cap` steps do
+    not suffice. A copy is trained.
+
+    Source: the same authors' later zero-shot-unlearning code.
+    """
+    target = share * evaluate(original, forget)[1]
+    model = copy.deepcopy(model)
+    optimiser, steps = adam(model, lr), 0
+    if evaluate(model, forget)[1] >= target:
+        return 0
+    with seeded(seed, train.device):
+        while True:
+            for batch in train.shuffled(batch_size):
+                if steps == cap:
+                    return None
+                one_epoch(model, [batch], optimiser)
+                steps += 1
+                if evaluate(model, forget)[1] >= target:
+                    return steps

@@ -1,0 +1,132 @@
+"""Step 1 of UNSIR: noise that stands in for the images to forget."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import checks
+from .training import autocast, mode, seeded
+
+CHUNK = 512  # noise images that go through the model at once; bounds the memory, not the result
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """images: float32 [n, *shape]; labels: int64 [n]; losses: the objective at each step; seconds; samples: image passes."""
+
+    images: Tensor
+    labels: Tensor
+    losses: list[float]
+    seconds: float
+    samples: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def first(self, n: int) -> Noise:
+        return replace(self, images=self.images[:n], labels=self.labels[:n])
+
+    def labelled(self, label: int) -> Noise:
+        return replace(self, labels=torch.full_like(self.labels, label))
+
+
+def learn_noise(
+    model: nn.Module,
+    forget: Iterable[int],
+    shape: Sequence[int],
+    *,
+    per_class: int = 256,
+    total: int | None = None,
+    steps: int = 40,
+    lr: float = 0.1,
+    penalty: float = 0.1,
+    batchnorm: str = "eval",
+    seed: int = 0,
+    in_place: bool = False,
+) -> Noise:
+    """Error-maximising noise for every forget class, learned together against the frozen model.
+
+    Minimises -CE(f(N), y) + penalty * mean over images of (sum over pixels of N^2), starting from N(0, 1), with Adam.
+    Each class contributes its own mean, so that a class's noise does not depend on how many others are learned with it.
+
+    shape: of one image, e.g. (3, 32, 32).
+    per_class: noise images a forget class; `total`, when given, is the number in all instead, shared out evenly.
+    steps, lr, penalty: of Adam; lambda of the paper.
+    batchnorm: "eval" uses the model's running statistics; "train" those of the noise batch, as the released notebook does.
+        in_place then leaves the running statistics overwritten by the noise's, as there.
+
+    Source: the paper's method (reported in a published summary); numbers from the authors' released notebook.
+    """
+    forget = list(forget)
+    checks.positive(per_class=per_class, total=1 if total is None else total, steps=steps, lr=lr)
+    if penalty < 0:
+        raise ValueError(f"penalty is {penalty}: expected 0 or more")
+    if batchnorm not in ("eval", "train"):
+        raise ValueError(f"batchnorm is {batchnorm!r}: expected 'eval' or 'train'")
+    device = next(model.parameters()).device
+    checks.forget_classes(forget, checks.output_width(model, torch.zeros(1, *shape, device=device)))
+    if total is not None and total < len(forget):
+        raise ValueError(f"total is {total} for {len(forget)} forget classes: at least one noise image a class is needed")
+
+    labels = _share_out(forget, per_class * len(forget) if total is None else total).to(device)
+    weight = 1.0 / torch.bincount(labels)[labels]  # the mean over a class, written as a weighted sum
+    with seeded(seed):
+        images = torch.randn(len(labels), *shape).to(device).requires_grad_()
+    optimiser = torch.optim.Adam([images], lr=lr, fused=True)
+    chunk = len(labels) if batchnorm == "train" else CHUNK
+    start, losses = time.perf_counter(), []
+    if not in_place:
+        model = copy.deepcopy(model)
+    with _frozen(model), mode(model, batchnorm == "train"), seeded(seed, device):
+        for _ in range(steps):
+            optimiser.zero_grad(set_to_none=True)
+            losses.append(sum(_backward(model, *part, penalty) for part in _chunks(images, labels, weight, chunk)))
+            optimiser.step()
+    return Noise(images.detach(), labels, torch.stack(losses).tolist(), time.perf_counter() - start, steps * len(labels))
+
+
+def unlearned_noise(forget: Iterable[int], shape: Sequence[int], *, per_class: int = 256, seed: int = 0) -> Noise:
+    """The control: the N(0, 1) images that `learn_noise` starts from, not learned."""
+    checks.positive(per_class=per_class)
+    labels = _share_out(list(forget), per_class * len(list(forget)))
+    with seeded(seed):
+        return Noise(torch.randn(len(labels), *shape), labels, [], 0.0, 0)
+
+
+def _backward(model: nn.Module, images: Tensor, labels: Tensor, weight: Tensor, penalty: float) -> Tensor:
+    with autocast(model, images.device):
+        z = model(images).float()
+    error = F.cross_entropy(z, labels, reduction="none")
+    size = images.square().flatten(1).sum(1)
+    loss = (weight * (penalty * size - error)).sum()
+    loss.backward()
+    return loss.detach()
+
+
+def _chunks(images: Tensor, labels: Tensor, weight: Tensor, size: int):
+    return zip(images.split(size), labels.split(size), weight.split(size), strict=True)
+
+
+def _share_out(forget: list[int], total: int) -> Tensor:
+    """int64 [total]: labels, class after class, counts as even as they can be."""
+    return torch.tensor(sorted((forget * (total // len(forget) + 1))[:total], key=forget.index))
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """No gradients for the model's parameters; each parameter's requires_grad is as it was afterwards."""
+    before = [(p, p.requires_grad) for p in model.parameters()]
+    model.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p, was in before:
+            p.requires_grad_(was)

@@ -1,0 +1,25 @@
+"""Step 3 of UNSIR: one pass over the retain subset alone."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from .impair import Phase, impair
+from .samples import Samples
+
+
+def repair(
+    model: nn.Module,
+    retain: Samples,
+    *,
+    lr: float = 0.01,
+    epochs: int = 1,
+    batch_size: int = 256,
+    seed: int = 0,
+    in_place: bool = False,
+) -> Phase:
+    """Trains a copy of `model` on the retain subset: `impair` without noise, at a lower learning rate.
+
+    Source: the paper's method (reported in a published summary); numbers from the authors' released notebook.
+    """
+    return impair(model, retain, None, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed, in_place=in_place)

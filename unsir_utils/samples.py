@@ -1,0 +1,95 @@
+"""Labelled images as one tensor on one device, and the views of them that unlearning needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """n labelled images.
+
+    images: [n, ...]; uint8 in 0..255, normalised per channel when a batch is taken; or floats that the model takes as
+        they are (then mean and std stay empty).
+    labels: int64 [n], each in 0..n_classes-1.
+    mean, std: one number a channel, in units of 0..1.
+    """
+
+    images: Tensor
+    labels: Tensor
+    n_classes: int
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Tensor | slice) -> Samples:
+        return replace(self, images=self.images[index], labels=self.labels[index])
+
+    @property
+    def device(self) -> torch.device:
+        return self.images.device
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one image, [C, H, W] as a rule."""
+        return tuple(self.images.shape[1:])
+
+    def to(self, device: torch.device | str) -> Samples:
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def only(self, classes: Iterable[int]) -> Samples:
+        """The samples of these classes: the forget set, given the forget classes."""
+        return self[self._among(classes)]
+
+    def without(self, classes: Iterable[int]) -> Samples:
+        """The samples of all other classes: the retain set, given the forget classes."""
+        return self[~self._among(classes)]
+
+    def draw(self, per_class: int, seed: int = 0) -> Samples:
+        """A stratified random subset: `per_class` samples of each class present, or all where it has fewer."""
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed)).to(self.device)
+        return self[order].first(per_class)
+
+    def first(self, per_class: int) -> Samples:
+        """The first `per_class` samples of each class present, in the order in which they stand."""
+        picks = [torch.nonzero(self.labels == c).flatten()[:per_class] for c in self.labels.unique()]
+        return self[torch.cat(picks).sort().values] if picks else self
+
+    def inputs(self, index: Tensor | slice = slice(None)) -> Tensor:
+        """Images as the model takes them: float32 [m, ...], normalised."""
+        x = self.images[index]
+        if x.dtype == torch.uint8:
+            x = x.float().div_(255)
+            if self.mean:
+                per_channel = (1, -1) + (1,) * (x.dim() - 2)
+                x = x.sub_(x.new_tensor(self.mean).view(per_channel)).div_(x.new_tensor(self.std).view(per_channel))
+        return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(inputs, labels) in the order in which they stand; for measuring."""
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            yield self.inputs(part), self.labels[part]
+
+    def shuffled(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(inputs, labels) in a new random order from torch's global generator; for training."""
+        for index in chunks(torch.randperm(len(self)), size):
+            index = index.to(self.device)
+            yield self.inputs(index), self.labels[index]
+
+    def _among(self, classes: Iterable[int]) -> Tensor:
+        return torch.isin(self.labels, torch.tensor(list(classes), dtype=torch.int64, device=self.device))
+
+
+def chunks(index: Tensor, size: int) -> Sequence[Tensor]:
+    """`index` in pieces of `size`; a last piece of one joins the piece before it, as BatchNorm fails on one sample."""
+    pieces = list(index.split(size))
+    if len(pieces) > 1 and len(pieces[-1]) == 1:
+        pieces[-2:] = [torch.cat(pieces[-2:])]
+    return pieces

@@ -1,0 +1,181 @@
+"""Trained models, each named by its whole recipe, trained once and kept with a checksum.
+
+Any notebook may ask first: a file lock lets one process train while the others wait, and an interrupted training goes on
+after the last epoch that it saved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional as F
+
+from . import models
+from .data import Data
+from .metrics import evaluate
+from .progress import progress
+from .samples import Samples
+from .training import adam, one_epoch, precision, seeded
+
+FOLDER = Path(os.environ.get("UNSIR_RESULTS") or Path(__file__).resolve().parent.parent / "results") / "checkpoints"
+SAVE_EVERY_S = 20.0  # a state smaller than this much work is not worth its write
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is made: everything that its weights depend on, but for the machine.
+
+    training: "onecycle" (SGD with Nesterov momentum, one-cycle learning rate peaking at `lr`) or "released" (the released
+        notebook's: Adam at `lr`, weight decay 1e-4, gradients clipped by value at 0.1, learning rate halved when the TEST
+        loss stalls for 3 epochs).
+    left_out: classes whose samples are not trained on; the forget classes of a retrained model.
+    """
+
+    architecture: str
+    epochs: int
+    training: str = "onecycle"
+    lr: float = 0.05
+    batch_size: int = 64
+    left_out: tuple[int, ...] = ()
+    seed: int = 0
+
+    def name(self, data: Data) -> str:
+        """A readable file name; the hash at its end covers every field and the data's fingerprint."""
+        digest = hashlib.blake2b(json.dumps([asdict(self), data.id]).encode(), digest_size=4).hexdigest()
+        without = f"-without-{'-'.join(map(str, self.left_out))}" if self.left_out else ""
+        return f"{data.name.replace(':', '-').replace('/', '-')}-{self.architecture}-{self.training}-{self.epochs}ep{without}-seed{self.seed}-{digest}"
+
+
+RELEASED = dict(training="released", lr=0.01, batch_size=256)  # the rest of the released notebook's recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A model of the store. history: one record an epoch; seconds: of training alone."""
+
+    model: nn.Module
+    history: list[dict]
+    seconds: float
+    recipe: Recipe
+
+
+def trained(recipe: Recipe, data: Data, folder: Path | None = None) -> Trained:
+    """The model of this recipe on this data, trained now if it never was; on the data's device.
+
+    A stored file that fails its checksum is set aside under a name that ends in .damaged, with a warning, and the
+    model is trained again.
+    """
+    if recipe.training not in TRAININGS:
+        raise ValueError(f"unknown training {recipe.training!r}: choose one of {', '.join(TRAININGS)}")
+    if recipe.epochs < 1:
+        raise ValueError(f"epochs is {recipe.epochs}: at least 1 is needed")
+    folder = folder or FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{recipe.name(data)}.safetensors"
+    with FileLock(path.with_suffix(".lock")):
+        if not _is_sound(path):
+            _train(recipe, data, path)
+    record = json.loads(path.with_suffix(".json").read_text())
+    model = models.build(recipe.architecture, data.n_classes)
+    model.load_state_dict(load_file(path))
+    return Trained(_place(model, data.train.device), record["history"], record["seconds"], recipe)
+
+
+def _is_sound(path: Path) -> bool:
+    record = path.with_suffix(".json")
+    if not (path.exists() and record.exists()):
+        return False
+    if json.loads(record.read_text())["sha256"] == _sha256(path):
+        return True
+    aside = path.with_suffix(".damaged")
+    path.replace(aside)
+    warnings.warn(f"{path.name} fails its checksum: set aside as {aside}; the model is trained again", stacklevel=3)
+    return False
+
+
+def _train(recipe: Recipe, data: Data, path: Path) -> None:
+    train = data.train.without(recipe.left_out)
+    watched = data.test.without(recipe.left_out)
+    model = _place(models.build(recipe.architecture, data.n_classes, recipe.seed), train.device)
+    steps = recipe.epochs * math.ceil(len(train) / recipe.batch_size)
+    optimiser, schedule = TRAININGS[recipe.training](model, recipe.lr, steps)
+    by_batch = recipe.training == "onecycle"
+    partial, state = path.with_suffix(".partial"), {"epoch": 0, "history": [], "seconds": 0.0}
+    if partial.exists():
+        state = torch.load(partial, map_location=train.device, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"])
+    saved = time.perf_counter()
+    epochs = range(state["epoch"], recipe.epochs)
+    for epoch in progress(epochs, f"train {recipe.architecture}", initial=state["epoch"], total=recipe.epochs):
+        start = time.perf_counter()
+        with seeded(1000 * recipe.seed + epoch, train.device):
+            losses = one_epoch(
+                model,
+                train.shuffled(recipe.batch_size),
+                optimiser,
+                clip_value=None if by_batch else 0.1,
+                schedule=schedule if by_batch else None,
+            )
+        record = {"epoch": epoch + 1, "train_loss": sum(losses) / len(losses), "lr": optimiser.param_groups[0]["lr"]}
+        if not by_batch:
+            record["test_loss"], record["test_accuracy"] = evaluate(model, watched)
+            schedule.step(record["test_loss"])
+        state["seconds"] += time.perf_counter() - start
+        state["history"].append(record)
+        if time.perf_counter() - saved > SAVE_EVERY_S:
+            state.update(epoch=epoch + 1, model=model.state_dict(), optimiser=optimiser.state_dict())
+            _write(partial, lambda to: torch.save({**state, "schedule": schedule.state_dict()}, to))
+            saved = time.perf_counter()
+    _write(path, lambda to: save_file({k: v.contiguous() for k, v in model.state_dict().items()}, to))
+    about = {
+        "recipe": asdict(recipe),
+        "data": data.id,
+        "sha256": _sha256(path),
+        "precision": str(precision(model, train.device)),
+        "torch": torch.__version__,
+        "seconds": state["seconds"],
+        "history": state["history"],
+    }
+    _write(path.with_suffix(".json"), lambda to: to.write_text(json.dumps(about, indent=1)))
+    partial.unlink(missing_ok=True)
+
+
+def _one_cycle(model: nn.Module, lr: float, steps: int) -> tuple:
+    sgd = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
+    return sgd, torch.optim.lr_scheduler.OneCycleLR(sgd, max_lr=lr, total_steps=steps + 1, pct_start=0.3)
+
+
+def _released(model: nn.Module, lr: float, steps: int) -> tuple:
+    optimiser = adam(model, lr, weight_decay=1e-4)
+    return optimiser, torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=3)
+
+
+TRAININGS = {"onecycle": _one_cycle, "released": _released}
+
+
+def _place(model: nn.Module, device: torch.device) -> nn.Module:
+    return model.to(device, memory_format=torch.channels_last).eval()
+
+
+def _write(path: Path, write) -> None:
+    """Writes under a temporary name and renames, so that no half-written file ever carries the real name."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    write(temporary)
+    temporary.replace(path)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

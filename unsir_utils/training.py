@@ -1,0 +1,96 @@
+"""The one loop that training, fine-tuning, impair, repair and relearning share, and the precision it runs in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+def one_epoch(
+    model: nn.Module,
+    batches: Batches,
+    optimiser: torch.optim.Optimizer,
+    *,
+    objective: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    clip_value: float | None = None,
+    schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
+    train_mode: bool = True,
+) -> list[float]:
+    """One pass of gradient steps over `batches`; returns the loss of each batch.
+
+    clip_value: gradients are clipped to [-clip_value, clip_value], element by element.
+    schedule: stepped after every batch.
+    train_mode: False keeps BatchNorm on its running statistics and dropout off.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    losses = []
+    with mode(model, train_mode):
+        for x, y in batches:
+            with autocast(model, x.device):
+                loss = objective(model(x).float(), y)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            if clip_value is not None:
+                nn.utils.clip_grad_value_(parameters, clip_value)
+            optimiser.step()
+            if schedule is not None:
+                schedule.step()
+            losses.append(loss.detach())
+    return torch.stack(losses).tolist() if losses else []
+
+
+def adam(model: nn.Module, lr: float, **options: float) -> torch.optim.Adam:
+    return torch.optim.Adam(model.parameters(), lr=lr, fused=True, **options)
+
+
+@contextmanager
+def mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Train or eval mode for a while; every submodule gets its own mode back."""
+    before = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, was in before:
+            module.training = was
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """All draws inside come from `seed`; the caller's random state is as it was afterwards."""
+    device = torch.device(device)
+    devices = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(devices, device_type="cuda" if device.type == "cpu" else device.type):
+        torch.manual_seed(seed)
+        yield
+
+
+def precision(model: nn.Module, device: torch.device | str) -> torch.dtype:
+    """bfloat16 where the device multiplies it faster and no depthwise convolution spoils that; else float32.
+
+    The rule is measured: on a CPU with avx512_bf16 it pays 1.3 to 3 times for ordinary convolutions and costs half
+    the speed for depthwise ones.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported()
+    else:
+        fast = device.type == "cpu" and cpu_has_bfloat16()
+    depthwise = any(isinstance(m, nn.Conv2d) and m.groups > 1 for m in model.modules())
+    return torch.bfloat16 if fast and not depthwise else torch.float32
+
+
+def autocast(model: nn.Module, device: torch.device) -> torch.autocast:
+    dtype = precision(model, device)
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+def cpu_has_bfloat16() -> bool:
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -1,0 +1,127 @@
+"""UNSIR: noise, impair, repair, chained; and the same as the authors' released notebook really runs it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from . import checks
+from .impair import Phase, impair
+from .noise import Noise, learn_noise
+from .repair import repair
+from .samples import Samples
+
+
+@dataclass(frozen=True, eq=False)
+class Unlearned:
+    """The unlearned copy and how it came about. impaired.model is the copy between the two passes."""
+
+    model: nn.Module
+    noise: Noise | None
+    impaired: Phase
+    repaired: Phase
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        return {
+            "noise": self.noise.seconds if self.noise else 0.0,
+            "impair": self.impaired.seconds,
+            "repair": self.repaired.seconds,
+        }
+
+    @property
+    def samples(self) -> dict[str, int]:
+        """Images that went through the model in each phase, repetitions counted."""
+        return {
+            "noise": self.noise.samples if self.noise else 0,
+            "impair": self.impaired.samples,
+            "repair": self.repaired.samples,
+        }
+
+
+def unsir(
+    model: nn.Module,
+    forget: Iterable[int],
+    retain: Samples,
+    *,
+    noise_per_class: int = 256,
+    noise_total: int | None = None,
+    noise_steps: int = 40,
+    noise_lr: float = 0.1,
+    penalty: float = 0.1,
+    batchnorm: str = "eval",
+    copies: int = 20,
+    impair_lr: float = 0.02,
+    impair_epochs: int = 1,
+    repair_lr: float = 0.01,
+    repair_epochs: int = 1,
+    batch_size: int = 256,
+    seed: int = 0,
+) -> Unlearned:
+    """Erases the forget classes from a copy of `model`, seeing only `retain`: samples of the other classes.
+
+    The defaults are the paper's settings, as the released notebook states them (CIFAR-10, ResNet18; there `retain` holds
+    1,000 samples a class). `learn_noise`, `impair` and `repair` say what each setting means.
+
+    Raises ValueError before any work for forget classes that are out of range, repeated, none or all; for retain data that
+    is empty, not finite or contains a forget class; for a model that does not fit the data; for counts below one.
+    """
+    forget = checks.forget_classes(forget, retain.n_classes)
+    checks.retain_set(model, retain, forget)
+    checks.positive(copies=copies, impair_lr=impair_lr, impair_epochs=impair_epochs, repair_lr=repair_lr)
+    checks.positive(repair_epochs=repair_epochs, batch_size=batch_size)
+    copied = copy.deepcopy(model)
+    noise = learn_noise(
+        copied, forget, retain.shape,
+        per_class=noise_per_class, total=noise_total, steps=noise_steps, lr=noise_lr,
+        penalty=penalty, batchnorm=batchnorm, seed=seed, in_place=True,
+    )  # fmt: skip
+    impaired = impair(
+        copied, retain, noise, lr=impair_lr, epochs=impair_epochs, copies=copies, batch_size=batch_size, seed=seed
+    )
+    repaired = repair(impaired.model, retain, lr=repair_lr, epochs=repair_epochs, batch_size=batch_size, seed=seed)
+    return Unlearned(repaired.model, noise, impaired, repaired)
+
+
+def released(
+    model: nn.Module,
+    forget: Iterable[int],
+    retain: Samples,
+    *,
+    per_class: int = 1000,
+    used: int = 3,
+    label: int | None = 0,
+    batchnorm: str = "train",
+    seed: int = 0,
+) -> Unlearned:
+    """What the authors' released notebook runs, its three slips included; each is a switch.
+
+    Classes one after another: 256 noise images learned, with BatchNorm on the noise batch's statistics, which stay in
+    the model (`batchnorm`); only the first 3 are used (`used`); all are labelled 0 (`label`; None gives each its own
+    class). The retain subset is the first `per_class` samples of each class of `retain`.
+    """
+    forget = checks.forget_classes(forget, retain.n_classes)
+    checks.positive(per_class=per_class, used=used)
+    checks.retain_set(model, retain, forget)
+    subset = retain.first(per_class)
+    copied = copy.deepcopy(model)
+    parts = [
+        learn_noise(copied, [c], retain.shape, batchnorm=batchnorm, seed=seed + i, in_place=True)
+        for i, c in enumerate(forget)
+    ]
+    noise = Noise(
+        torch.cat([p.images[:used] for p in parts]),
+        torch.cat([p.labels[:used] for p in parts]),
+        [loss for p in parts for loss in p.losses],
+        sum(p.seconds for p in parts),
+        sum(p.samples for p in parts),
+    )
+    if label is not None:
+        noise = noise.labelled(label)
+    impaired = impair(copied, subset, noise, seed=seed)
+    repaired = repair(impaired.model, subset, seed=seed)
+    return Unlearned(repaired.model, noise, impaired, repaired)
