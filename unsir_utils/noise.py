@@ -88,9 +88,23 @@ def learn_noise(
     with _frozen(model), mode(model, batchnorm == "train"), seeded(seed, device):
         for _ in range(steps):
             optimiser.zero_grad(set_to_none=True)
-            losses.append(sum(_backward(model, *part, penalty) for part in _chunks(images, labels, weight, chunk)))
+            losses.append(sum(accumulate_gradient(model, *part, penalty) for part in _chunks(images, labels, weight, chunk)))
             optimiser.step()
     return Noise(images.detach(), labels, torch.stack(losses).tolist(), time.perf_counter() - start, steps * len(labels))
+
+
+def accumulate_gradient(model: nn.Module, images: Tensor, labels: Tensor, weight: Tensor, penalty: float) -> Tensor:
+    """Adds the gradient of the noise objective to images.grad; returns the objective.
+
+    images [n, *shape]; labels [n]; weight [n], 1 / (number of images of the label).
+    """
+    with autocast(model, images.device):
+        z = model(images).float()
+    error = F.cross_entropy(z, labels, reduction="none")
+    size = images.square().flatten(1).sum(1)
+    loss = (weight * (penalty * size - error)).sum()
+    loss.backward()
+    return loss.detach()
 
 
 def unlearned_noise(forget: Iterable[int], shape: Sequence[int], *, per_class: int = 256, seed: int = 0) -> Noise:
@@ -99,16 +113,6 @@ def unlearned_noise(forget: Iterable[int], shape: Sequence[int], *, per_class: i
     labels = _share_out(list(forget), per_class * len(list(forget)))
     with seeded(seed):
         return Noise(torch.randn(len(labels), *shape), labels, [], 0.0, 0)
-
-
-def _backward(model: nn.Module, images: Tensor, labels: Tensor, weight: Tensor, penalty: float) -> Tensor:
-    with autocast(model, images.device):
-        z = model(images).float()
-    error = F.cross_entropy(z, labels, reduction="none")
-    size = images.square().flatten(1).sum(1)
-    loss = (weight * (penalty * size - error)).sum()
-    loss.backward()
-    return loss.detach()
 
 
 def _chunks(images: Tensor, labels: Tensor, weight: Tensor, size: int):

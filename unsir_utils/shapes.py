@@ -25,7 +25,7 @@ def superclasses(n_classes: int) -> list[int]:
     return [s for s, _ in _pairs(n_classes)]
 
 
-def draw(n_classes: int, per_class: int, seed: int, difficulty: float = 1.0) -> tuple[Tensor, Tensor]:
+def draw(n_classes: int, per_class: int, seed: int, difficulty: float = 0.8) -> tuple[Tensor, Tensor]:
     """`per_class` images of each class: uint8 [n, 3, 32, 32] and int64 [n], class after class."""
     if not 2 <= n_classes <= len(SHAPES) * len(TEXTURES):
         raise ValueError(f"shapes has 2 to {len(SHAPES) * len(TEXTURES)} classes, not {n_classes}")

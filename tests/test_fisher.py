@@ -1,0 +1,117 @@
+import pytest
+import torch
+import torchvision
+from tiny import K, convnet, floats, mlp, untouched
+from torch import nn
+
+from unsir_utils import fisher, models
+from unsir_utils.fisher import fisher_information
+from unsir_utils.training import seeded
+
+
+class Residual(nn.Module):
+    """Every kind of layer that has a rule, in a network that branches and overwrites its activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 5, 3, stride=2, padding=1), nn.BatchNorm2d(5), nn.ReLU(inplace=True))
+        self.body = nn.Sequential(nn.Conv2d(5, 5, (3, 1), padding=(1, 0), bias=False), nn.BatchNorm2d(5))
+        self.point = nn.Conv2d(5, 6, 1)
+        self.dilated = nn.Conv2d(6, 4, 2, stride=2, dilation=2)
+        self.one = nn.Conv2d(4, 7, 3, padding=1)
+        self.head = nn.Linear(7, K)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x = nn.functional.relu_(self.body(x) + x)
+        x = nn.functional.relu_(self.one(self.dilated(self.point(x))))
+        return self.head(x.flatten(1))
+
+
+def trained_statistics(model: nn.Module, x: torch.Tensor) -> nn.Module:
+    """BatchNorm with weights, biases and running statistics that are not those of a new model."""
+    with seeded(1), torch.no_grad():
+        for _ in range(3):
+            model.train()(x)
+        for m in model.modules():
+            if isinstance(m, nn.BatchNorm2d):
+                m.weight.uniform_(0.5, 1.5)
+                m.bias.uniform_(-0.5, 0.5)
+    return model
+
+
+def assert_alike(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        assert one[name].shape == other[name].shape
+        difference = (one[name] - other[name]).norm() / other[name].norm()
+        assert difference < 1e-4, f"{name}: {difference}"
+        assert other[name].norm() > 0, name
+
+
+@pytest.mark.parametrize("make", [Residual, convnet, mlp, lambda: nn.Linear(6, K)])
+def test_layerwise_equals_the_loop(make, monkeypatch):
+    monkeypatch.setattr(fisher, "BATCH", 4)
+    with seeded(0):
+        model = make()
+    samples = floats((6,) if isinstance(model, nn.Linear) or make is mlp else (3, 8, 8), 11)
+    model = trained_statistics(model, samples.images)
+    loop = fisher_information(model, samples, method="loop")
+    assert_alike(fisher_information(model, samples), loop)
+    assert list(loop) == [name for name, _ in model.named_parameters()]
+
+
+def test_layerwise_equals_the_loop_for_resnet18():
+    samples = floats((3, 32, 32), 3)
+    model = trained_statistics(models.build("ResNet18", K), samples.images)
+    assert isinstance(model, torchvision.models.ResNet)
+    assert_alike(fisher_information(model, samples), fisher_information(model, samples, method="loop"))
+
+
+@pytest.mark.parametrize("method", ["loop", "layerwise"])
+def test_logistic_regression_by_hand(method):
+    model, samples = nn.Linear(6, K), floats((6,), 9)
+    information = fisher_information(model, samples, method=method)
+    with torch.no_grad():
+        p = model(samples.images).softmax(1)
+    expected = torch.zeros(K, 6)
+    for x, px in zip(samples.images, p, strict=True):
+        for y in range(K):
+            for k in range(K):
+                expected[k] += px[y] * ((px[k] - float(k == y)) * x) ** 2 / len(samples)
+    torch.testing.assert_close(information["weight"], expected)
+    torch.testing.assert_close(information["bias"], (p * (1 - p)).mean(0))
+
+
+@pytest.mark.parametrize(
+    "layer, kind",
+    [
+        (nn.LayerNorm(6), "LayerNorm"),
+        (nn.Conv2d(6, 6, 3, groups=2, padding=1), "Conv2d"),
+        (nn.PReLU(6), "PReLU"),
+        (nn.BatchNorm1d(6), "BatchNorm1d"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_layer_without_a_rule_is_named(layer, kind):
+    with pytest.raises(ValueError, match=rf"layer odd \({kind}\): use method='loop'"):
+        fisher_information(nn.ModuleDict({"odd": layer}), floats((6,)))
+
+
+def test_an_unknown_method_is_named():
+    with pytest.raises(ValueError, match="method is 'exact'"):
+        fisher_information(mlp(), floats((6,)), method="exact")
+
+
+@pytest.mark.parametrize("method", ["loop", "layerwise"])
+def test_the_callers_model_stays_as_it_was(method):
+    model = convnet().train()
+    model[1].eval()
+    with untouched(model):
+        fisher_information(model, floats((3, 8, 8), 3), method=method)
+
+
+def test_batchnorm_keeps_its_running_statistics_and_eval_mode_counts():
+    samples = floats((3, 8, 8), 5)
+    train, evaluation = convnet().train(), convnet().eval()
+    assert_alike(fisher_information(train, samples), fisher_information(evaluation, samples))

@@ -1,0 +1,104 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import K, floats, pixels
+
+from unsir_utils.samples import Samples, chunks
+
+
+def numbered(labels) -> Samples:
+    """Samples whose image is their place."""
+    labels = torch.tensor(labels)
+    return Samples(torch.arange(len(labels)).float()[:, None], labels, K)
+
+
+def places(samples: Samples) -> list[int]:
+    return samples.images[:, 0].int().tolist()
+
+
+LABELS = [3, 0, 1, 0, 3, 1, 0, 0]
+
+
+@pytest.mark.parametrize("classes, only", [([0], [1, 3, 6, 7]), ([3, 1], [0, 2, 4, 5]), ([2], []), ([], [])], ids=str)
+def test_only_and_without_part_the_samples(classes, only):
+    samples = numbered(LABELS)
+    assert places(samples.only(classes)) == only
+    assert places(samples.without(classes)) == [i for i in range(len(LABELS)) if i not in only]
+    assert samples.only(classes).n_classes == K
+
+
+def test_first_takes_them_as_they_stand():
+    assert places(numbered(LABELS).first(2)) == [0, 1, 2, 3, 4, 5]
+    assert places(numbered(LABELS).first(1)) == [0, 1, 2]
+
+
+@given(st.lists(st.integers(0, K - 1), max_size=40), st.integers(1, 9), st.integers(0, 5))
+def test_draw_takes_the_same_number_of_each_class_and_none_twice(labels, per_class, seed):
+    samples = numbered(labels)
+    drawn = samples.draw(per_class, seed)
+    assert drawn.labels.bincount(minlength=K).tolist() == [min(per_class, labels.count(c)) for c in range(K)]
+    assert len(set(places(drawn))) == len(drawn)
+    assert all(labels[place] == label for place, label in zip(places(drawn), drawn.labels, strict=True))
+    assert places(samples.draw(per_class, seed)) == places(drawn)
+
+
+def test_draw_depends_on_its_seed_alone():
+    samples = numbered(LABELS * 9)
+    random = torch.get_rng_state()
+    assert len({tuple(places(samples.draw(3, seed))) for seed in range(5)}) > 1
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@given(st.integers(0, 60), st.integers(2, 9))
+def test_chunks_hold_everything_once_and_none_holds_one(n, size):
+    pieces = chunks(torch.arange(n), size)
+    assert torch.cat(list(pieces)).tolist() == list(range(n))
+    assert all(len(piece) == size for piece in pieces[:-1])
+    assert n < 2 or 1 < len(pieces[-1]) <= size + 1
+
+
+def test_pixels_arrive_normalised_and_stay_bytes():
+    samples = Samples(torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1), torch.zeros(1).long(), 2,
+                      (0.5, 0.1, 0.5), (0.5, 0.1, 0.25))  # fmt: skip
+    for _ in range(2):
+        torch.testing.assert_close(samples.inputs().flatten(), torch.tensor([-1.0, 1.0, 2.0]))
+    assert samples.images.dtype == torch.uint8
+
+
+def test_pixels_without_statistics_are_brought_to_0_1():
+    samples = Samples(torch.tensor([[0, 51, 255]], dtype=torch.uint8), torch.zeros(1).long(), 2)
+    torch.testing.assert_close(samples.inputs(), torch.tensor([[0.0, 0.2, 1.0]]))
+
+
+def test_floats_are_taken_as_they_are():
+    samples = floats((2, 5))
+    assert torch.equal(samples.inputs(torch.tensor([3, 1])), samples.images[[3, 1]])
+
+
+def test_images_are_channels_last():
+    assert pixels().inputs(slice(0, 2)).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_batches_keep_the_order_and_the_rest():
+    samples = pixels(10)
+    x, y = (torch.cat(parts) for parts in zip(*samples.batches(4), strict=True))
+    assert torch.equal(x, samples.inputs()) and torch.equal(y, samples.labels)
+    assert [len(y) for _, y in samples.batches(4)] == [4, 4, 2]
+
+
+def test_shuffled_pairs_every_image_with_its_label_once():
+    samples = numbered(LABELS + [2])
+    torch.manual_seed(0)
+    first, second = ([(x[:, 0].int().tolist(), y.tolist()) for x, y in samples.shuffled(4)] for _ in range(2))
+    assert [len(y) for _, y in first] == [4, 5] and first != second
+    pairs = [pair for x, y in first for pair in zip(x, y, strict=True)]
+    assert sorted(pairs) == list(enumerate(LABELS + [2]))
+
+
+def test_length_shape_and_index():
+    samples = pixels(7)
+    assert len(samples) == 7 and samples.shape == (3, 8, 8) and samples.device.type == "cpu"
+    part = samples[torch.tensor([6, 0])]
+    assert torch.equal(part.images, samples.images[[6, 0]]) and part.labels.tolist() == [2, 0]
+    assert (part.mean, part.std, part.n_classes) == (samples.mean, samples.std, K)

@@ -1,0 +1,65 @@
+import pytest
+import torch
+
+from unsir_utils import shapes
+
+
+@pytest.mark.parametrize("n_classes", [2, 10, 23, 100])
+def test_every_class_has_its_images_in_order(n_classes):
+    images, labels = shapes.draw(n_classes, 2, seed=0)
+    assert images.shape == (2 * n_classes, 3, 32, 32) and images.dtype == torch.uint8
+    assert labels.dtype == torch.int64
+    assert labels.tolist() == [c for c in range(n_classes) for _ in range(2)]
+
+
+def test_a_seed_decides_the_images():
+    random = torch.get_rng_state()
+    one, same, other = (shapes.draw(5, 3, seed)[0] for seed in (1, 1, 2))
+    assert torch.equal(one, same) and not torch.equal(one, other)
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_no_two_images_are_alike():
+    images, _ = shapes.draw(10, 10, seed=0)
+    assert len(images.flatten(1).unique(dim=0)) == len(images)
+
+
+@pytest.mark.parametrize("n_classes", range(2, 101))
+def test_classes_are_distinct_and_superclasses_share_a_shape(n_classes):
+    names, groups = shapes.class_names(n_classes), shapes.superclasses(n_classes)
+    assert len(set(names)) == len(names) == len(groups) == n_classes
+    shape_of = {}
+    for name, group in zip(names, groups, strict=True):
+        assert shape_of.setdefault(group, name.split()[1]) == name.split()[1]
+    assert len(set(shape_of.values())) == len(shape_of)
+    assert max(groups.count(group) for group in groups) >= 2
+
+
+@pytest.mark.parametrize("shape", range(len(shapes.SHAPES)))
+def test_without_nuisance_a_shape_is_centred_and_fills_part_of_the_image(shape):
+    axis = torch.linspace(-1, 1, 32)
+    inside = shapes._inside(shapes.SHAPES[shape], axis[None, None, :], axis[None, :, None]) > 0
+    assert 0.1 < inside.float().mean() < 0.8
+
+
+def test_textures_differ():
+    axis = torch.linspace(-1, 1, 32)
+    painted = [shapes._paint(name, axis[None, None, :], axis[None, :, None]).expand(1, 32, 32) for name in shapes.TEXTURES]
+    assert len(torch.stack(painted).flatten(1).unique(dim=0)) == len(shapes.TEXTURES)
+
+
+def test_difficulty_scales_the_nuisances():
+    easy, middling, hard = (shapes.draw(10, 20, 0, difficulty)[0][:, :, 0].float().std() for difficulty in (0, 0.5, 1))
+    assert easy < 1 < middling < hard
+
+
+@pytest.mark.parametrize("n_classes", [-1, 0, 1, 101])
+def test_too_few_or_too_many_classes_are_named(n_classes):
+    with pytest.raises(ValueError, match=f"2 to 100 classes, not {n_classes}"):
+        shapes.draw(n_classes, 1, seed=0)
+
+
+@pytest.mark.parametrize("per_class", [0, -3])
+def test_no_image_a_class_is_named(per_class):
+    with pytest.raises(ValueError, match=f"per_class is {per_class}"):
+        shapes.draw(2, per_class, seed=0)

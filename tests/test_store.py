@@ -1,0 +1,199 @@
+import dataclasses
+import json
+import threading
+import time
+
+import pytest
+import torch
+from tiny import convnet, floats, pixels, same_weights
+
+from unsir_utils import models, store
+from unsir_utils.data import Data
+from unsir_utils.store import Recipe, trained
+
+ONECYCLE = Recipe("tiny", epochs=4, batch_size=8)
+RELEASED = Recipe("tiny", epochs=4, **store.RELEASED | dict(batch_size=8))
+BOTH = pytest.mark.parametrize("recipe", [ONECYCLE, RELEASED], ids=lambda recipe: recipe.training)
+
+
+def data(seed: int = 0, name: str = "tiny") -> Data:
+    return Data(name, tuple("abcd"), pixels(33, seed=seed), pixels(8, seed=seed + 1), pixels(20, seed=seed + 2))
+
+
+@pytest.fixture(autouse=True)
+def epochs_run(monkeypatch):
+    """A tiny architecture, and the number of epochs trained so far as the length of a list of their samples."""
+    monkeypatch.setitem(models.ARCHITECTURES, "tiny", convnet)
+    run, one_epoch = [], store.one_epoch
+
+    def counted(model, batches, *rest, **options):
+        labels = []
+        losses = one_epoch(model, (labels.append(y) or (x, y) for x, y in batches), *rest, **options)
+        run.append(torch.cat(labels))
+        return losses
+
+    monkeypatch.setattr(store, "one_epoch", counted)
+    return run
+
+
+@BOTH
+def test_a_model_is_trained_once(recipe, tmp_path, epochs_run):
+    first, second = (trained(recipe, data(), tmp_path) for _ in range(2))
+    assert len(epochs_run) == recipe.epochs
+    assert same_weights(first.model, second.model) and not same_weights(first.model, models.build("tiny", 4))
+    assert (first.history, first.seconds, first.recipe) == (second.history, second.seconds, recipe)
+    assert [record["epoch"] for record in first.history] == [1, 2, 3, 4]
+    assert not first.model.training
+    assert {p.suffix for p in tmp_path.iterdir()} <= {".safetensors", ".json", ".lock"}
+
+
+@BOTH
+def test_training_gives_the_same_bytes_whatever_the_random_state(recipe, tmp_path):
+    for folder in "ab":
+        torch.manual_seed(torch.seed())
+        random = torch.get_rng_state()
+        trained(recipe, data(), tmp_path / folder)
+        assert torch.equal(torch.get_rng_state(), random)
+    one, other = (next((tmp_path / folder).glob("*.safetensors")) for folder in "ab")
+    assert one.name == other.name and one.read_bytes() == other.read_bytes()
+
+
+@BOTH
+@pytest.mark.parametrize("stops", [(1,), (3,), (1, 2)], ids=str)
+def test_an_interrupted_training_goes_on_as_if_it_never_stopped(recipe, stops, tmp_path, monkeypatch, epochs_run):
+    whole, stops = trained(recipe, data(), tmp_path / "whole"), list(stops)
+    epochs_run.clear()
+    monkeypatch.setattr(store, "SAVE_EVERY_S", 0)
+    one_epoch = store.one_epoch
+
+    def interrupted(*args, **options):
+        if stops and len(epochs_run) == stops[0]:
+            stops.pop(0)
+            raise KeyboardInterrupt
+        return one_epoch(*args, **options)
+
+    monkeypatch.setattr(store, "one_epoch", interrupted)
+    for _ in list(stops):
+        with pytest.raises(KeyboardInterrupt):
+            trained(recipe, data(), tmp_path / "parts")
+    parts = trained(recipe, data(), tmp_path / "parts")
+    assert len(epochs_run) == recipe.epochs
+    assert same_weights(parts.model, whole.model)
+    assert parts.history == whole.history
+    assert not list((tmp_path / "parts").glob("*.partial"))
+
+
+def test_a_damaged_file_is_set_aside_and_trained_again(tmp_path, epochs_run):
+    before = trained(ONECYCLE, data(), tmp_path).model
+    file = next(tmp_path.glob("*.safetensors"))
+    damaged = file.read_bytes()[:-1] + b"?"
+    file.write_bytes(damaged)
+    with pytest.warns(UserWarning, match="fails its checksum"):
+        after = trained(ONECYCLE, data(), tmp_path).model
+    assert same_weights(before, after) and len(epochs_run) == 2 * ONECYCLE.epochs
+    assert file.with_suffix(".damaged").read_bytes() == damaged
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".json"])
+def test_a_missing_file_is_trained_again(suffix, tmp_path, epochs_run):
+    trained(ONECYCLE, data(), tmp_path)
+    next(tmp_path.glob(f"*{suffix}")).unlink()
+    trained(ONECYCLE, data(), tmp_path)
+    assert len(epochs_run) == 2 * ONECYCLE.epochs
+
+
+@BOTH
+def test_left_out_classes_are_neither_trained_on_nor_watched(recipe, tmp_path, epochs_run, monkeypatch):
+    watched, evaluate = [], store.evaluate
+    monkeypatch.setattr(store, "evaluate", lambda model, samples: watched.append(samples) or evaluate(model, samples))
+    trained(dataclasses.replace(recipe, left_out=(1, 3)), data(), tmp_path)
+    for labels in [*epochs_run, *(samples.labels for samples in watched)]:
+        assert set(labels.tolist()) == {0, 2}
+    assert len(watched) == (recipe.epochs if recipe is RELEASED else 0)
+
+
+def test_every_epoch_sees_every_training_sample_once_in_another_order(tmp_path, epochs_run):
+    trained(ONECYCLE, data(), tmp_path)
+    assert all(torch.equal(labels.sort().values, data().train.labels.sort().values) for labels in epochs_run)
+    assert not torch.equal(epochs_run[0], epochs_run[1])
+
+
+def test_a_name_covers_every_field_and_the_data():
+    others = dict(
+        architecture="ResNet18", epochs=5, training="released", lr=0.06, batch_size=9, left_out=(1,), seed=1
+    )
+    assert others.keys() == {field.name for field in dataclasses.fields(Recipe)}
+    recipes = [ONECYCLE, *(dataclasses.replace(ONECYCLE, **{field: value}) for field, value in others.items())]
+    names = [recipe.name(data()) for recipe in recipes]
+    names += [ONECYCLE.name(data(seed=1)), ONECYCLE.name(data(name="other"))]
+    relabelled = data()
+    relabelled.train.labels[0] = 3
+    names.append(ONECYCLE.name(relabelled))
+    assert len(set(names)) == len(names)
+    assert ONECYCLE.name(data()) == names[0]
+
+
+@pytest.mark.parametrize("architecture", ["AllCNN-0.125", "ResNet18"])
+def test_a_name_is_a_plain_file_name(architecture):
+    name = Recipe(architecture, 1, left_out=(1, 2)).name(data(name="folder:some/where"))
+    assert "/" not in name and ":" not in name
+    assert architecture in name and "without-1-2" in name
+
+
+def test_the_record_says_how_the_model_was_made(tmp_path):
+    result = trained(RELEASED, data(), tmp_path)
+    record = json.loads(next(tmp_path.glob("*.json")).read_text())
+    assert record["recipe"] == dataclasses.asdict(RELEASED) | {"left_out": []}
+    assert record["history"] == result.history and record["data"] == data().id
+    assert record["precision"] in ("torch.float32", "torch.bfloat16")
+    assert 0 <= result.history[-1]["test_accuracy"] <= 100
+
+
+def test_released_clips_gradients_and_halves_the_rate_when_the_test_loss_stalls(tmp_path, monkeypatch):
+    clips = []
+    monkeypatch.setattr(store, "one_epoch", lambda *_, clip_value, schedule: clips.append((clip_value, schedule)) or [1.0])
+    monkeypatch.setattr(store, "evaluate", lambda *_: (1.0, 50.0))
+    history = trained(dataclasses.replace(RELEASED, epochs=7), data(), tmp_path).history
+    assert [record["lr"] for record in history] == [0.01] * 5 + [0.005] * 2
+    assert set(clips) == {(0.1, None)}
+
+
+def test_onecycle_peaks_at_its_rate_and_ends_near_zero(tmp_path):
+    recipe = dataclasses.replace(ONECYCLE, epochs=10, batch_size=11)
+    rates = [record["lr"] for record in trained(recipe, data(), tmp_path).history]
+    assert max(rates) == pytest.approx(ONECYCLE.lr, rel=0.1)
+    assert rates[0] < max(rates) and rates[-1] < 0.05 * ONECYCLE.lr
+
+
+def test_concurrent_callers_train_once(tmp_path, monkeypatch, epochs_run):
+    one_epoch = store.one_epoch
+    monkeypatch.setattr(store, "one_epoch", lambda *args, **options: time.sleep(0.02) or one_epoch(*args, **options))
+    results, shared = [], data()
+    callers = [
+        threading.Thread(target=lambda: results.append(trained(ONECYCLE, shared, tmp_path).model)) for _ in range(3)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert len(epochs_run) == ONECYCLE.epochs
+    assert len(results) == 3 and all(same_weights(results[0], model) for model in results)
+
+
+@pytest.mark.parametrize(
+    "recipe, message",
+    [
+        (Recipe("tiny", 0), "epochs is 0"),
+        (Recipe("tiny", 1, training="adamw"), "unknown training 'adamw': choose one of onecycle, released"),
+        (Recipe("LeNet", 1), "unknown architecture 'LeNet': choose one of ResNet18"),
+    ],
+)
+def test_a_bad_recipe_is_named(recipe, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        trained(recipe, data(), tmp_path)
+
+
+def test_training_learns(tmp_path):
+    learnable = Data("blobs", tuple("abcd"), *(floats((3, 8, 8), 64) for _ in range(3)))
+    losses = [record["train_loss"] for record in trained(ONECYCLE, learnable, tmp_path).history]
+    assert losses[-1] < 0.7 * losses[0]

@@ -1,0 +1,259 @@
+import copy
+from collections import Counter
+
+import pytest
+import torch
+from tiny import SHAPES, K, convnet, fitted, floats, half_frozen, mlp, pixels, plain, same_weights, untouched
+from torch.nn import functional as F
+
+from unsir_utils import baselines
+from unsir_utils import impair as impair_module
+from unsir_utils.impair import impair
+from unsir_utils.metrics import retain_forget_accuracy
+from unsir_utils.noise import Noise, learn_noise, unlearned_noise
+from unsir_utils.repair import repair
+from unsir_utils.samples import Samples
+from unsir_utils.unsir import released, unsir
+
+EVERY_MODEL = pytest.mark.parametrize("make", SHAPES, ids=lambda make: make.__name__)
+QUICK = dict(noise_per_class=3, noise_steps=2, copies=2, batch_size=8)
+
+
+def retained(make=convnet, forget=(1,), n=21):
+    return floats(SHAPES[make], n).without(forget)
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """The batches of all passes, in order."""
+    batches, one_epoch = [], impair_module.one_epoch
+    monkeypatch.setattr(
+        impair_module, "one_epoch", lambda model, b, *rest: one_epoch(model, (batches.append(x) or x for x in b), *rest)
+    )
+    return batches
+
+
+@EVERY_MODEL
+def test_the_callers_model_stays_as_it_was(make):
+    model, retain = make(), retained(make)
+    with untouched(model):
+        impair(model, retain, unlearned_noise([1], retain.shape, per_class=3), batch_size=8)
+        repair(model, retain, batch_size=8)
+        unsir(model, [1], retain, **QUICK)
+        unsir(model, [1], retain, **QUICK, batchnorm="train")
+
+
+def test_released_leaves_the_callers_model_as_it_was():
+    model = half_frozen()
+    with untouched(model):
+        released(model, [0], retained(forget=[0]))
+
+
+def test_frozen_parameters_and_modes_stay_through_unlearning():
+    model = half_frozen()
+    unlearned = unsir(model, [1], retained(), **QUICK).model
+    assert torch.equal(unlearned[0].weight, model[0].weight) and not torch.equal(unlearned[5].weight, model[5].weight)
+    assert [p.requires_grad for p in unlearned.parameters()] == [p.requires_grad for p in model.parameters()]
+    assert [m.training for m in unlearned.modules()] == [m.training for m in model.modules()]
+
+
+def test_in_place_trains_the_model_itself():
+    model, retain = convnet(), retained()
+    expected = repair(model, retain).model
+    assert not same_weights(model, expected)
+    assert repair(model, retain, in_place=True).model is model
+    assert same_weights(model, expected)
+
+
+@pytest.mark.parametrize("batch_size, copies, epochs", [(8, 3, 1), (5, 20, 1), (100, 1, 2), (19, 1, 1)])
+def test_an_epoch_sees_every_retain_sample_once_and_every_noise_image_copies_times(seen, batch_size, copies, epochs):
+    retain = retained()
+    fake = Noise(100 + torch.arange(4.0).view(4, 1, 1, 1).expand(4, 3, 8, 8), torch.full((4,), 1), [], 0.0, 0)
+    phase = impair(convnet(), retain, fake, batch_size=batch_size, copies=copies, epochs=epochs)
+    images, labels = (torch.cat(parts) for parts in zip(*seen, strict=True))
+    expected = Counter({image[0, 0, 0].item(): epochs for image in retain.images})
+    expected.update({100 + i: epochs * copies for i in range(4)})
+    assert Counter(images[:, 0, 0, 0].tolist()) == expected
+    assert (labels[images[:, 0, 0, 0] > 50] == 1).all() and labels.bincount()[1] == epochs * copies * 4
+    assert phase.samples == len(images) == epochs * (len(retain) + copies * 4)
+    assert len(phase.losses) == len(seen)
+
+
+@pytest.mark.parametrize("n", [9, 10, 17, 18])
+def test_no_batch_is_of_size_one(seen, n):
+    repair(convnet(), floats((3, 8, 8), n), batch_size=8)
+    assert sum(len(y) for _, y in seen) == n
+    assert min(len(y) for _, y in seen) > 1
+
+
+def test_retain_and_noise_are_mixed_within_batches(seen):
+    impair(convnet(), retained(n=80), unlearned_noise([1], (3, 8, 8), per_class=4), copies=15, batch_size=20)
+    assert all(0 < (y == 1).sum() < len(y) for _, y in seen)
+
+
+@pytest.mark.parametrize("make", [convnet, plain, mlp], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("with_noise", [True, False])
+def test_impair_equals_a_plain_loop(float32, make, with_noise):
+    retain, model = retained(make), make().train()
+    learned = unlearned_noise([1], SHAPES[make], per_class=3 if with_noise else 1, seed=1)
+    images, labels = retain.images, retain.labels
+    if with_noise:
+        images = torch.cat([images] + 2 * [learned.images])
+        labels = torch.cat([labels] + 2 * [learned.labels])
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+    torch.manual_seed(4)
+    for _ in range(2):
+        for index in torch.randperm(len(images)).split(6):
+            optimiser.zero_grad()
+            F.cross_entropy(model(images[index]), labels[index]).backward()
+            optimiser.step()
+    impaired = impair(
+        make(), retain, learned if with_noise else None, lr=0.02, epochs=2, copies=2, batch_size=6, seed=4
+    ).model
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(impaired.state_dict()[name], value, atol=2e-4, rtol=2e-4, msg=lambda m: f"{name}: {m}")
+
+
+def test_pixels_are_normalised_and_noise_is_not(seen):
+    retain = pixels().without([1])
+    learned = unlearned_noise([1], (3, 8, 8), per_class=2)
+    impair(convnet(), retain, learned, copies=1)
+    (x, y), mean, std = seen[0], torch.tensor(retain.mean), torch.tensor(retain.std)
+    expected = (retain.images.float() / 255 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    torch.testing.assert_close(x[y != 1].sum(0), expected.sum(0), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(x[y == 1].sum(0), learned.images.sum(0))
+
+
+def test_gradients_of_the_noise_do_not_leak_into_the_first_step():
+    model, fresh, retain = convnet(), convnet(), retained()
+    learned = learn_noise(model, [1], retain.shape, per_class=3, steps=3, in_place=True)
+    for p in model.parameters():
+        p.grad = torch.full_like(p, 1e3)
+    one, other = (impair(m, retain, learned, batch_size=8).model for m in (model, fresh))
+    assert same_weights(one, other)
+
+
+@pytest.mark.parametrize("batchnorm", ["eval", "train"])
+def test_unsir_is_noise_then_impair_then_repair(batchnorm):
+    model, retain = convnet(), retained(forget=[1, 2])
+    whole = unsir(
+        model, [2, 1], retain, noise_per_class=3, noise_steps=2, noise_lr=0.2, penalty=0.5, batchnorm=batchnorm,
+        copies=2, impair_lr=0.03, impair_epochs=2, repair_lr=0.005, repair_epochs=3, batch_size=7, seed=9,
+    )  # fmt: skip
+    learned = learn_noise(
+        model, [2, 1], retain.shape, per_class=3, steps=2, lr=0.2, penalty=0.5, batchnorm=batchnorm, seed=9,
+        in_place=True,
+    )  # fmt: skip
+    impaired = impair(model, retain, learned, lr=0.03, epochs=2, copies=2, batch_size=7, seed=9)
+    repaired = repair(impaired.model, retain, lr=0.005, epochs=3, batch_size=7, seed=9)
+    assert torch.equal(whole.noise.images, learned.images) and torch.equal(whole.noise.labels, learned.labels)
+    assert same_weights(whole.impaired.model, impaired.model) and not same_weights(whole.impaired.model, model)
+    assert same_weights(whole.model, repaired.model) and not same_weights(whole.model, impaired.model)
+    assert whole.samples == {"noise": 2 * 6, "impair": 2 * (len(retain) + 12), "repair": 3 * len(retain)}
+    assert all(seconds > 0 for seconds in whole.seconds.values())
+
+
+@pytest.mark.parametrize("total, n", [(None, 6), (5, 5)])
+def test_noise_is_counted_per_class_or_in_all(total, n):
+    settings = QUICK | dict(noise_total=total)
+    assert len(unsir(convnet(), [1, 3], retained(forget=[1, 3]), **settings).noise) == n
+
+
+def test_a_seed_decides_the_result():
+    one, same, other = (unsir(convnet(), [1], retained(), **QUICK, seed=seed).model for seed in (3, 3, 4))
+    assert same_weights(one, same) and not same_weights(one, other)
+
+
+@pytest.fixture(scope="module")
+def as_released():
+    model, retain = convnet(), retained(forget=[0, 2], n=60)
+    return model, retain, released(model, [0, 2], retain, per_class=10, seed=6)
+
+
+def test_released_uses_three_noise_images_a_class_all_labelled_zero(as_released):
+    _, retain, result = as_released
+    assert len(result.noise) == 2 * 3 and (result.noise.labels == 0).all()
+    assert result.samples == {"noise": 2 * 256 * 40, "impair": 2 * 10 + 20 * 2 * 3, "repair": 2 * 10}
+
+
+def test_released_carries_the_noises_batchnorm_statistics_from_class_to_class_and_into_impair(as_released):
+    model, retain, result = as_released
+    model = copy.deepcopy(model)
+    parts = [
+        learn_noise(model, [c], retain.shape, batchnorm="train", seed=seed, in_place=True) for c, seed in [(0, 6), (2, 7)]
+    ]
+    learned = Noise(torch.cat([p.images[:3] for p in parts]), torch.zeros(6).long(), [], 0.0, 0)
+    subset = retain.first(10)
+    impaired = impair(model, subset, learned, seed=6)
+    assert torch.equal(result.noise.images, learned.images)
+    assert same_weights(result.impaired.model, impaired.model)
+    assert same_weights(result.model, repair(impaired.model, subset, seed=6).model)
+
+
+def test_released_takes_the_first_retain_samples_as_they_stand(seen):
+    retain = retained(forget=[0], n=40)
+    released(convnet(), [0], retain, per_class=4)
+    images, labels = seen[-1]
+    expected = torch.cat([retain.images[retain.labels == c][:4] for c in (1, 2, 3)])
+    assert sorted(images[:, 0, 0, 0].tolist()) == sorted(expected[:, 0, 0, 0].tolist())
+
+
+def test_every_slip_of_released_is_a_switch(monkeypatch):
+    retain = retained(forget=[1, 2], n=40)
+    result = released(convnet(), [2, 1], retain, used=5, label=None, batchnorm="eval")
+    assert result.noise.labels.tolist() == [2] * 5 + [1] * 5
+    alone = learn_noise(convnet(), [1], retain.shape, seed=1)
+    assert torch.equal(result.noise.images[5:], alone.images[:5])
+
+
+@pytest.mark.parametrize("make, impair_lr", [(convnet, 0.1), (plain, 0.05), (mlp, 0.1)])
+def test_unsir_erases_the_class_and_keeps_the_others(make, impair_lr):
+    both = floats(SHAPES[make], 600, seed=2)
+    train, test = both[:300], both[300:]
+    model = fitted(make(), train)
+    assert min(retain_forget_accuracy(model, test, [1])) > 90
+    retain = train.without([1])
+    unlearned = unsir(model, [1], retain, noise_per_class=16, impair_lr=impair_lr, batch_size=32).model
+    a_dr, a_df = retain_forget_accuracy(unlearned, test, [1])
+    assert a_df < 5 and a_dr > 85
+
+
+def test_without_noise_is_the_same_two_passes():
+    model, retain = convnet(), retained()
+    expected = repair(impair(model, retain, None, lr=0.03, seed=1).model, retain, lr=0.004, seed=1).model
+    assert same_weights(baselines.without_noise(model, retain, impair_lr=0.03, repair_lr=0.004, seed=1), expected)
+
+
+def nan(samples: Samples) -> Samples:
+    images = samples.images.clone()
+    images[0, 0, 0, 0] = float("nan")
+    return Samples(images, samples.labels, K)
+
+
+@pytest.mark.parametrize(
+    "bad, message",
+    [
+        (dict(forget=[]), "no forget class"),
+        (dict(forget=[1, 1]), "twice"),
+        (dict(forget=[-1]), "forget class -1"),
+        (dict(forget=range(K)), "all 4 classes"),
+        (dict(forget=[2]), r"retain data contains forget classes \[2\]"),
+        (dict(retain=retained()[:0]), "retain data is empty"),
+        (dict(retain=nan(retained())), "nan or infinite"),
+        (dict(retain=Samples(torch.zeros(4, 1, 8, 8), torch.zeros(4).long(), K)), r"shape \[1, 8, 8\]"),
+        (dict(model=convnet(K + 1)), "5 logits but the retain data has 4 classes"),
+        *((dict([(name, 0)]), f"{name} is 0") for name in ["copies", "impair_lr", "impair_epochs", "repair_epochs"]),
+        *((dict([(name, -1)]), f"{name} is -1") for name in ["batch_size", "repair_lr", "copies"]),
+        (dict(noise_per_class=0), "per_class is 0"),
+        (dict(noise_steps=0), "steps is 0"),
+        (dict(noise_lr=-0.1), "lr is -0.1"),
+        (dict(penalty=-1), "penalty is -1"),
+        (dict(noise_total=0), "total is 0"),
+        (dict(batchnorm="none"), "batchnorm is 'none'"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_bad_input_is_named_before_any_work(monkeypatch, bad, message):
+    monkeypatch.setattr(F, "cross_entropy", lambda *_, **__: pytest.fail("work began"))
+    with pytest.raises(ValueError, match=message):
+        unsir(**dict(model=convnet(), forget=[1], retain=retained()) | bad)

@@ -1,0 +1,99 @@
+"""Models and samples small enough that a test trains them in milliseconds, and what a caller can see of a model."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from unsir_utils.samples import Samples
+from unsir_utils.training import seeded
+
+K = 4
+
+
+def convnet(n_classes: int = K, batchnorm: bool = True, seed: int = 0) -> nn.Module:
+    """For images [n, 3, 8, 8]."""
+    with seeded(seed):
+        return nn.Sequential(
+            nn.Conv2d(3, 6, 3, stride=2, padding=1, bias=not batchnorm),
+            nn.BatchNorm2d(6) if batchnorm else nn.Identity(),
+            nn.ReLU(inplace=True),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(24, n_classes),
+        )
+
+
+def plain(n_classes: int = K, seed: int = 0) -> nn.Module:
+    return convnet(n_classes, batchnorm=False, seed=seed)
+
+
+def mlp(n_classes: int = K, seed: int = 0) -> nn.Module:
+    """For vectors [n, 6]."""
+    with seeded(seed):
+        return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, n_classes))
+
+
+def sequence_net(n_classes: int = K, seed: int = 0) -> nn.Module:
+    """For sequences [n, 2, 5]."""
+    with seeded(seed):
+        return nn.Sequential(nn.Conv1d(2, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.Flatten(), nn.Linear(12, n_classes))
+
+
+def half_frozen(n_classes: int = K) -> nn.Module:
+    """In train mode, but for its BatchNorm; its first layer takes no gradient."""
+    model = convnet(n_classes).train()
+    model[1].eval()
+    model[0].requires_grad_(False)
+    return model
+
+
+SHAPES = {convnet: (3, 8, 8), plain: (3, 8, 8), mlp: (6,), sequence_net: (2, 5), half_frozen: (3, 8, 8)}
+
+
+def floats(shape: tuple[int, ...], n: int = 21, n_classes: int = K, seed: int = 0) -> Samples:
+    """Random images that stand around one prototype a class: learnable, and labelled in turn."""
+    with seeded(seed):
+        labels = torch.arange(n) % n_classes
+        return Samples(2 * torch.randn(n_classes, *shape)[labels] + torch.randn(n, *shape), labels, n_classes)
+
+
+def pixels(n: int = 21, n_classes: int = K, seed: int = 0) -> Samples:
+    with seeded(seed):
+        images = torch.randint(0, 256, (n, 3, 8, 8), dtype=torch.uint8)
+    return Samples(images, torch.arange(n) % n_classes, n_classes, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
+
+
+def fitted(model: nn.Module, samples: Samples, steps: int = 60, lr: float = 0.02) -> nn.Module:
+    optimiser = torch.optim.Adam(model.parameters(), lr=lr)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(samples.inputs()), samples.labels).backward()
+        optimiser.step()
+    model.zero_grad()
+    return model
+
+
+def snapshot(model: nn.Module) -> tuple:
+    return (
+        {name: value.clone() for name, value in model.state_dict().items()},
+        [module.training for module in model.modules()],
+        [p.requires_grad for p in model.parameters()],
+        [p.grad is None for p in model.parameters()],
+    )
+
+
+def same_weights(one: nn.Module | dict[str, Tensor], other: nn.Module | dict[str, Tensor]) -> bool:
+    one, other = (m.state_dict() if isinstance(m, nn.Module) else m for m in (one, other))
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@contextmanager
+def untouched(model: nn.Module) -> Iterator[None]:
+    """The caller's model and torch's global random state are afterwards as they were."""
+    random, (weights, *flags) = torch.get_rng_state(), snapshot(model)
+    yield
+    assert same_weights(model, weights)
+    assert list(snapshot(model)[1:]) == flags
+    assert torch.equal(torch.get_rng_state(), random)

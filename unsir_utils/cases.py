@@ -1,0 +1,65 @@
+"""Independent cases (model x classes x method x seed): a plain function of plain arguments that returns plain records.
+
+Each finished case is kept, so that an interrupted notebook goes on where it stopped; a change of the code, of the
+arguments or of the libraries makes it a new case.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from .progress import progress
+from .results import root
+from .training import cpu_has_bfloat16
+
+PRESENTATION = {"plots.py", "progress.py", "results.py", "run.py", "__init__.py"}  # no record depends on these
+SOURCES = [p for p in sorted(Path(__file__).parent.glob("*.py")) if p.name not in PRESENTATION]
+
+
+def run_cases(function: Callable[..., list[dict]], cases: Iterable[dict], label: str = "cases") -> pd.DataFrame:
+    """One row a record of `function(**case)`, the case's arguments in front, in the order of the cases.
+
+    function: takes and returns what json can hold. Its source and that of the notebook's functions that it calls, this
+        package's, and torch's version name the kept result. Raises ValueError if it reads a notebook's variable: what it
+        depends on must be an argument.
+    """
+    source, rows = _source(function), []
+    for case in progress(list(cases), label):
+        path = root() / "checkpoints" / "cases" / f"{_fingerprint(source, case)}.json"
+        if not path.exists():
+            records = function(**case)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(json.dumps(records))
+            temporary.replace(path)
+        shown = {k: v for k, v in case.items() if not isinstance(v, (list, dict))}
+        rows += [{**shown, **record} for record in json.loads(path.read_text())]
+    return pd.DataFrame(rows)
+
+
+def _fingerprint(code: str, case: dict) -> str:
+    digest = hashlib.blake2b(digest_size=12)
+    for source in SOURCES:
+        digest.update(source.read_bytes())
+    digest.update(code.encode())
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu {cpu_has_bfloat16()}"
+    digest.update(json.dumps([case, torch.__version__, device], sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def _source(function: Callable, seen: frozenset[str] = frozenset()) -> str:
+    """The source of a function and of the functions of its own module that it calls."""
+    text, seen = inspect.getsource(function), seen | {function.__name__}
+    for name, value in inspect.getclosurevars(function).globals.items():
+        if inspect.isfunction(value) and value.__module__ == function.__module__:
+            text += "" if name in seen else _source(value, seen)
+        elif not (callable(value) or inspect.ismodule(value)):
+            raise ValueError(f"{function.__name__} reads the variable {name}: pass it as an argument of each case")
+    return text

@@ -1,0 +1,88 @@
+"""One look for every figure: print size, colour-blind safe, readable in greyscale, one colour and marker a method."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+import torch
+from IPython.display import Markdown
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+# Okabe and Ito's palette; the marker tells methods apart without colour.
+METHOD_STYLE: dict[str, tuple[str, str]] = {
+    "Original": ("#000000", "o"),
+    "Retrain": ("#0072B2", "s"),
+    "FineTune": ("#56B4E9", "v"),
+    "NegGrad": ("#999999", "^"),
+    "Fisher": ("#CC79A7", "P"),
+    "Masked logits": ("#8C6D31", "X"),
+    "No noise": ("#E69F00", "D"),
+    "No noise (paper's rates)": ("#E69F00", "D"),
+    "No noise (chosen rates)": ("#F0E442", "d"),
+    "UNSIR": ("#D55E00", "*"),
+    "UNSIR (paper's rates)": ("#D55E00", "*"),
+    "UNSIR (chosen rates)": ("#009E73", "h"),
+}
+RETAIN, FORGET = "#0072B2", "#D55E00"
+
+
+def set_style() -> None:
+    """Call once at the top of a notebook."""
+    sns.set_theme(style="ticks", context="paper", font="DejaVu Sans")
+    plt.rcParams.update({
+        "figure.dpi": 110, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 9,
+        "axes.labelsize": 9, "legend.frameon": False, "legend.fontsize": 8, "pdf.fonttype": 42,
+        "svg.hashsalt": "unsir", "figure.constrained_layout.use": True,
+    })  # fmt: skip
+
+
+def source(function: Callable) -> Markdown:
+    """A kernel's source, to be read in place; the module keeps the only copy."""
+    return Markdown(f"```python\n{inspect.getsource(function)}```")
+
+
+def image_grid(rows: dict[str, Tensor], columns: Sequence[str] = ()) -> Figure:
+    """A labelled row of pictures for each entry: float or uint8 [n, 3, H, W]; floats are scaled to each picture's range."""
+    n = max(len(images) for images in rows.values())
+    figure, axes = plt.subplots(len(rows), n, figsize=(0.75 * n + 1, 0.85 * len(rows)), squeeze=False)
+    for line, (label, images) in zip(axes, rows.items(), strict=True):
+        for axis in line:
+            axis.set(xticks=[], yticks=[])
+            sns.despine(ax=axis, left=True, bottom=True)
+        for axis, image in zip(line, images, strict=False):
+            axis.imshow(_displayable(image))
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center")
+    for axis, title in zip(axes[0], columns, strict=False):
+        axis.set_title(title)
+    return figure
+
+
+def _displayable(image: Tensor) -> np.ndarray:
+    image = image.detach().cpu()
+    if image.is_floating_point():
+        image = (image - image.min()) / (image.max() - image.min()).clamp(min=1e-12)
+    return image.permute(1, 2, 0).numpy()
+
+
+def class_bars(axis: Axes, values: Tensor, names: Sequence[str], forget: Sequence[int], label: str) -> None:
+    """One bar a class; forget classes are hatched, too, so that they stand out without colour."""
+    for c, value in enumerate(torch.nan_to_num(values).tolist()):
+        gone = c in forget
+        axis.bar(c, value, color=FORGET if gone else RETAIN, hatch="///" if gone else None, edgecolor="white", linewidth=0.5)
+    turned = max(map(len, names)) > 3
+    axis.set_xticks(range(len(names)), names, rotation=60 if turned else 0, ha="right" if turned else "center")
+    axis.set(ylabel=label)
+
+
+def method_points(axis: Axes, x: float, values: Sequence[float], method: str, **options: object) -> None:
+    """The mean of a method's runs with its range, in its colour and marker."""
+    colour, marker = METHOD_STYLE[method]
+    mean = float(np.mean(values))
+    reach = [[mean - min(values)], [max(values) - mean]]
+    axis.errorbar(x, mean, yerr=reach, color=colour, marker=marker, markersize=7, capsize=2, linestyle="", mec="k", mew=0.4, **options)

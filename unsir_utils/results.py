@@ -1,0 +1,95 @@
+"""Where a notebook puts its tables, figures, numbers and seconds, and how: results/<profile>/<kind>/<notebook>."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from matplotlib.figure import Figure
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+PAPER = REPOSITORY / "data" / "paper.yaml"
+
+
+def root() -> Path:
+    """The results folder; the environment variable UNSIR_RESULTS names another."""
+    return Path(os.environ.get("UNSIR_RESULTS") or REPOSITORY / "results")
+
+
+class Results:
+    """Writes what one notebook finds. profile: its folder under results/; "mine" is ignored by git."""
+
+    def __init__(self, notebook: str, profile: str) -> None:
+        self.notebook, self.profile = notebook, profile
+        self.folder = root() / profile
+
+    def _path(self, kind: str, suffix: str, name: str = "") -> Path:
+        path = self.folder / kind / f"{self.notebook}{'_' + name if name else ''}.{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def table(self, frame: pd.DataFrame, caption: str, name: str = "") -> None:
+        """Saves a table of text cells as csv, Markdown and LaTeX (booktabs); the caption gets the profile."""
+        caption = f"{caption} Profile: {self.profile}."
+        frame.to_csv(self._path("tables", "csv", name), index=False, lineterminator="\n")
+        self._path("tables", "md", name).write_text(f"{markdown(frame)}\n\n{caption}\n")
+        latex = frame.map(_latex_escape).rename(columns=_latex_escape)
+        label = f"tab:{self.notebook}{'_' + name if name else ''}"
+        text = latex.to_latex(index=False, caption=_latex_escape(caption), label=label, escape=False)
+        self._path("tables", "tex", name).write_text(text)
+
+    def records(self, frame: pd.DataFrame, name: str = "records") -> None:
+        """Saves the long-format csv, one row a case and seed, seconds in a file of their own."""
+        timed = [c for c in frame.columns if c.startswith("seconds")]
+        frame.drop(columns=timed).to_csv(self._path("tables", "csv", name), index=False, lineterminator="\n")
+        if timed:
+            frame.to_csv(self._path("seconds", "csv", name), index=False, lineterminator="\n")
+
+    def figure(self, figure: Figure, name: str = "") -> None:
+        """Saves a figure as png and pdf, the profile in its corner."""
+        figure.text(0.995, 0.005, f"profile: {self.profile}", ha="right", va="bottom", fontsize=6, color="0.45")
+        figure.savefig(self._path("figures", "png", name), dpi=160, bbox_inches="tight")
+        figure.savefig(self._path("figures", "pdf", name), bbox_inches="tight", metadata={"CreationDate": None})
+
+    def numbers(self, **numbers: float | int | str | list | None) -> None:
+        """Saves every number that the notebook's prose or the README quotes. Raises ValueError for one that is nan."""
+        broken = [k for k, v in numbers.items() if isinstance(v, float) and not math.isfinite(v)]
+        if broken:
+            raise ValueError(f"{', '.join(broken)}: not a finite number; nothing was measured")
+        self._path("numbers", "json").write_text(json.dumps(numbers, indent=1) + "\n")
+
+
+def mean_std(values: pd.Series, digits: int = 1) -> str:
+    """"mean ± std" (sample standard deviation) of the values that are there; the mean alone of one; empty of none."""
+    values = values.dropna()
+    if values.empty:
+        return ""
+    mean = f"{values.mean():.{digits}f}"
+    return mean if len(values) < 2 else f"{mean} ± {values.std():.{digits}f}"
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """A Markdown table of text cells, as they are."""
+    return frame.to_markdown(index=False, disable_numparse=True)
+
+
+def paper_cells(table: str) -> pd.DataFrame:
+    """The known cells of one of the paper's tables: model, row, method, metric, value, source. Unknown cells are absent.
+
+    Raises ValueError for a table that data/paper.yaml does not hold.
+    """
+    tables = yaml.safe_load(PAPER.read_text())["tables"]
+    if table not in tables:
+        raise ValueError(f"{PAPER.name} has no table {table!r}: choose one of {', '.join(tables)}")
+    return pd.DataFrame(tables[table], columns=["model", "row", "method", "metric", "value", "source"])
+
+
+def _latex_escape(text: object) -> str:
+    text = str(text)
+    for plain, safe in [("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#"), ("±", r"$\pm$"), (">", "$>$"), ("λ", r"$\lambda$")]:
+        text = text.replace(plain, safe)
+    return text

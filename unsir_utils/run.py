@@ -1,0 +1,153 @@
+"""Runs a notebook in a profile: checks the parameters, executes a copy, keeps it under results/<profile>/.
+
+    python -m unsir_utils.run notebooks/01_cifar10.ipynb --profile quick
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import os
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import papermill
+import yaml
+from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
+
+from .results import REPOSITORY, root
+
+NOTEBOOKS = REPOSITORY / "notebooks"
+PROFILES = NOTEBOOKS / "profiles"
+DEFAULT = "quick"  # the notebooks' own values
+KERNEL_SETTINGS = {
+    "TQDM_DISABLE": "1",
+    "GOMP_SPINCOUNT": "0",  # several kernels share the cores: idle threads must sleep, not spin
+    "OMP_WAIT_POLICY": "passive",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+}
+
+
+def profiles() -> list[str]:
+    return [DEFAULT, *sorted(p.stem for p in PROFILES.glob("*.yaml"))]
+
+
+def profile_values(profile: str) -> dict[str, dict]:
+    """The profile's overrides, by notebook. Raises ValueError for an unknown profile or notebook."""
+    if profile not in profiles():
+        raise ValueError(f"unknown profile {profile!r}: choose one of {', '.join(profiles())}")
+    if profile == DEFAULT:
+        return {}
+    values = yaml.safe_load((PROFILES / f"{profile}.yaml").read_text()) or {}
+    unknown = [name for name in values if not (NOTEBOOKS / f"{name}.ipynb").exists()]
+    if unknown:
+        raise ValueError(f"profile {profile} names notebooks that do not exist: {', '.join(unknown)}")
+    return values
+
+
+def check_parameters(notebook: Path, given: dict) -> None:
+    """Raises ValueError for a name that is no parameter of the notebook, or a value of another type than its default.
+
+    An int may stand for a float; None, and anything for a default of None, is always allowed.
+    """
+    defaults = {name: ast.literal_eval(p["default"]) for name, p in papermill.inspect_notebook(str(notebook)).items()}
+    for name, value in given.items():
+        if name not in defaults:
+            raise ValueError(f"{notebook.name} has no parameter {name!r}: its parameters are {', '.join(defaults)}")
+        wanted, got = type(defaults[name]), type(value)
+        if defaults[name] is not None and value is not None and got is not wanted and (wanted, got) != (float, int):
+            raise ValueError(
+                f"parameter {name} of {notebook.name} is {value!r}, a {got.__name__}: expected a {wanted.__name__}, "
+                f"like its default {defaults[name]!r}"
+            )
+
+
+def run(notebook: Path, profile: str = DEFAULT, overrides: dict | None = None) -> Path:
+    """Executes a copy of the notebook; returns its path, results/<profile>/<name>.ipynb.
+
+    The copy has another name until it succeeds; one that fails stays in results/<profile>/failed/. Raises ValueError for
+    a bad notebook, profile or parameter before any kernel starts; RuntimeError, with the failed copy's path, for a
+    cell that fails.
+    """
+    if not notebook.exists():
+        known = ", ".join(sorted(p.stem for p in NOTEBOOKS.glob("*.ipynb")))
+        raise ValueError(f"no notebook {notebook}: choose one of {known}")
+    values = {**profile_values(profile).get(notebook.stem, {}), **(overrides or {}), "profile": profile}
+    check_parameters(notebook, values)
+    folder = root() / profile
+    notebook, done, failed = notebook.resolve(), folder / notebook.name, folder / "failed" / notebook.name
+    failed.parent.mkdir(parents=True, exist_ok=True)
+    failed.unlink(missing_ok=True)
+    os.environ.update({"OMP_NUM_THREADS": os.environ.get("UNSIR_THREADS", "2"), **KERNEL_SETTINGS})
+    try:
+        with contextlib.chdir(REPOSITORY):  # where kernels start; papermill keeps the paths that it is given
+            papermill.execute_notebook(
+                os.path.relpath(notebook),
+                os.path.relpath(failed.resolve()),
+                parameters=values,
+                kernel_name="python3",
+                progress_bar=False,
+                config=Config({"KernelManager": {"transport": "ipc"}}),  # TCP ports race when kernels start together
+            )
+    except PapermillExecutionError as error:
+        raise RuntimeError(f"{notebook.stem} failed in cell {error.exec_count}: open {failed}\n{error}") from error
+    _tidy(failed)
+    failed.replace(done)
+    return done
+
+
+def _tidy(path: Path) -> None:
+    """Keeps of papermill's records only the duration of the whole run: the rest differs from run to run."""
+    notebook = nbformat.read(path, as_version=4)
+    seconds = notebook.metadata.pop("papermill", {}).get("duration")
+    notebook.metadata["unsir"] = {"seconds": round(seconds, 1) if seconds else None}
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+    nbformat.write(notebook, path)
+
+
+def seconds_of(executed: Path) -> float:
+    return nbformat.read(executed, as_version=4).metadata["unsir"]["seconds"]
+
+
+def summary(profile: str, names: list[str]) -> str:
+    """A line per notebook: seconds and where its results are; then the page to open."""
+    folder = root() / profile
+    lines = [f"{name:<24} {seconds_of(folder / f'{name}.ipynb'):7.1f} s   {_shown(folder / name)}.ipynb" for name in names]
+    return "\n".join([*lines, f"open {_shown(folder / names[0])}.ipynb"])
+
+
+def _shown(path: Path) -> str:
+    return os.path.relpath(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("notebooks", type=Path, nargs="+")
+    parser.add_argument("--profile", default=DEFAULT, help=f"one of {', '.join(profiles())}; default {DEFAULT}")
+    parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="override one parameter")
+    parser.add_argument("--summary", action="store_true", help="run nothing; print what is there")
+    arguments = parser.parse_args()
+    try:
+        if arguments.summary:
+            print(summary(arguments.profile, [n.stem for n in arguments.notebooks]))
+            return
+        pairs = [p.partition("=") for p in arguments.parameter]
+        overrides = {name: yaml.safe_load(value) for name, _, value in pairs}
+        for notebook in arguments.notebooks:
+            print(f"{notebook.stem:<24} running, profile {arguments.profile}", flush=True)
+            start = time.perf_counter()
+            done = run(notebook, arguments.profile, overrides)
+            print(f"{notebook.stem:<24} {time.perf_counter() - start:7.1f} s   {_shown(done)}", flush=True)
+    except (ValueError, RuntimeError, FileNotFoundError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""What the notebooks compare: one trained model, one forget request, the methods and the measures.
+
+Every argument is plain (it may stand in a parameters cell and in a csv), every result is a plain record.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from torch import nn
+
+from . import metrics
+from .baselines import MaskedLogits, finetune, fisher_forgetting, neggrad, without_noise
+from .data import Data, load
+from .samples import Samples
+from .store import Recipe, trained
+from .unsir import released, unsir
+
+load_once = lru_cache(maxsize=2)(load)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A model, trained by `recipe` on a data set, that is to forget some classes.
+
+    data: keyword arguments of `data.load`, as sorted pairs (see `scenario`).
+    retain_per_class: size of the retain subset D_r_sub; seed: of the subset and of the unlearning.
+    """
+
+    data: tuple[tuple, ...]
+    recipe: Recipe
+    forget: tuple[int, ...]
+    retain_per_class: int = 1000
+    seed: int = 0
+
+    @property
+    def loaded(self) -> Data:
+        return load_once(**dict(self.data))
+
+    @property
+    def original(self) -> nn.Module:
+        return trained(self.recipe, self.loaded).model
+
+    @property
+    def retain(self) -> Samples:
+        """D_r: all training samples of the retain classes."""
+        return self.loaded.train.without(self.forget)
+
+    @property
+    def retain_subset(self) -> Samples:
+        """D_r_sub, all that UNSIR sees."""
+        return self.retain.draw(self.retain_per_class, seed=self.seed)
+
+    @property
+    def forget_set(self) -> Samples:
+        """D_f: all training samples of the forget classes."""
+        return self.loaded.train.only(self.forget)
+
+
+def scenario(data: dict, recipe: dict, forget: Iterable[int], **settings: int) -> Scenario:
+    """A Scenario from what a parameters cell holds: two dicts and a list."""
+    return Scenario(tuple(sorted(data.items())), Recipe(**recipe), tuple(forget), **settings)
+
+
+# Each method takes the scenario and its own options and returns (model, seconds).
+# None of the seconds holds the loading of data or of the original model.
+Method = Callable[..., tuple[nn.Module, float]]
+
+
+def _timed(make: Callable[[], nn.Module]) -> tuple[nn.Module, float]:
+    start = time.perf_counter()
+    model = make()
+    return model, time.perf_counter() - start
+
+
+def _original(s: Scenario) -> tuple[nn.Module, float]:
+    found = trained(s.recipe, s.loaded)
+    return found.model, found.seconds
+
+
+def _retrain(s: Scenario) -> tuple[nn.Module, float]:
+    found = trained(replace(s.recipe, left_out=s.forget), s.loaded)
+    return found.model, found.seconds
+
+
+def _finetune(s: Scenario, **options) -> tuple[nn.Module, float]:
+    model, retain = s.original, s.retain
+    return _timed(lambda: finetune(model, retain, seed=s.seed, **options))
+
+
+def _neggrad(s: Scenario, **options) -> tuple[nn.Module, float]:
+    model, forget = s.original, s.forget_set
+    return _timed(lambda: neggrad(model, forget, seed=s.seed, **options))
+
+
+def _fisher(s: Scenario, per_class: int, **options) -> tuple[nn.Module, float]:
+    model, sample = s.original, s.retain.draw(per_class, seed=s.seed)
+    return _timed(lambda: fisher_forgetting(model, sample, s.forget, seed=s.seed, **options))
+
+
+def _masked(s: Scenario) -> tuple[nn.Module, float]:
+    model = s.original
+    return _timed(lambda: MaskedLogits(model, s.forget))
+
+
+def _without_noise(s: Scenario, **options) -> tuple[nn.Module, float]:
+    model, subset = s.original, s.retain_subset
+    return _timed(lambda: without_noise(model, subset, seed=s.seed, **options))
+
+
+def _unsir(s: Scenario, **options) -> tuple[nn.Module, float]:
+    model, subset = s.original, s.retain_subset
+    return _timed(lambda: unsir(model, s.forget, subset, seed=s.seed, **options).model)
+
+
+def _released(s: Scenario, **options) -> tuple[nn.Module, float]:
+    model, retain = s.original, s.retain
+    return _timed(lambda: released(model, s.forget, retain, seed=s.seed, **options).model)
+
+
+METHODS: dict[str, Method] = {
+    "Original": _original,
+    "Retrain": _retrain,
+    "FineTune": _finetune,
+    "NegGrad": _neggrad,
+    "Fisher": _fisher,
+    "Masked logits": _masked,
+    "No noise": _without_noise,
+    "UNSIR": _unsir,
+    "Released": _released,
+}
+UNSEEDED = ("Original", "Retrain", "Masked logits")  # the unlearning seed changes nothing about these
+
+
+def apply(method: str, s: Scenario, **options) -> tuple[nn.Module, float]:
+    """(unlearned model, seconds) of a method of METHODS. Raises ValueError for another."""
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
+    return METHODS[method](s, **options)
+
+
+def measure(model: nn.Module, s: Scenario) -> dict:
+    """A_Dr and A_Df in % on the test set, and how the predictions on its forget samples are spread."""
+    a_dr, a_df = metrics.retain_forget_accuracy(model, s.loaded.test, s.forget)
+    spread = metrics.prediction_distribution(model, s.loaded.test.only(s.forget))
+    return {"A_Dr": a_dr, "A_Df": a_df, "entropy": metrics.normalised_entropy(spread), "largest_share": spread.max().item()}
+
+
+def relearn(model: nn.Module, s: Scenario, *, watched: int, steps_cap: int, **options) -> dict:
+    """Relearn time by both definitions; None past the cap. watched: forget training samples that are looked at.
+
+    Whoever holds a masked model holds its network: the mask is taken off first.
+    """
+    model = model.network if isinstance(model, MaskedLogits) else model
+    original, train, forget = s.original, s.loaded.train, s.forget_set.draw(-(-watched // len(s.forget)))
+    return {
+        "relearn_epochs": metrics.relearn_epochs(model, original, train, forget, seed=s.seed, **options),
+        "relearn_steps": metrics.relearn_steps(model, original, train, forget, seed=s.seed, cap=steps_cap),
+    }
+
+
+def validate(model: nn.Module, s: Scenario) -> dict:
+    """A_Dr and A_Df in % on the validation part: what settings are chosen by."""
+    a_dr, a_df = metrics.retain_forget_accuracy(model, s.loaded.validation, s.forget)
+    return {"A_Dr": a_dr, "A_Df": a_df}
+
+
+def best(records: list[dict], tolerance: float = 1.0) -> dict:
+    """The record that every choice in this project takes: of those with A_Df at most `tolerance` % on the validation part
+    the one with the highest A_Dr; where none gets there, the one with the lowest A_Df."""
+    return min(records, key=lambda r: (max(r["A_Df"] - tolerance, 0.0), -r["A_Dr"]))
+
+
+def choose(method: str, s: Scenario, candidates: list[dict], **options) -> dict:
+    """The best of `candidates` (options that vary) on the validation part, with its A_Dr and A_Df there."""
+    tried = [{**c, **validate(apply(method, s, **c, **options)[0], s)} for c in candidates]
+    return best(tried)
