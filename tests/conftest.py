@@ -3,7 +3,7 @@ import torch
 
 from unsir_utils import training
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -28,7 +28,6 @@ def test_a_mask_predicts_no_forget_class_and_keeps_the_other_logits(model, sampl
     assert (z[:, [0, 2]] == -torch.inf).all()
 
 
-
 def test_finetuning_lowers_the_retain_loss(model, samples):
     retain = samples.without([1])
     with untouched(model):

@@ -17,7 +17,6 @@ from unsir_utils.samples import Samples
         (range(K), f"all {K} classes"),
         ([True], "forget class True"),
         ([0.5], "forget class 0.5"),
-        ([float("nan")], "nan"),
     ],
     ids=str,
 )

@@ -155,6 +155,15 @@ def test_relearning_trains_a_copy(relearn, make):
         assert relearn(model, original, train, train.only([1]), cap=2, lr=1e-4) is None
 
 
+@pytest.mark.parametrize("relearn, expected", [(RELEARN[0], {False}), (RELEARN[1], {False, True})])
+def test_batchnorm_is_in_eval_mode_throughout_when_relearning_by_epochs(relearn, expected):
+    model, original, train = convnet(), fitted(convnet(), floats((3, 8, 8)), 20), floats((3, 8, 8))
+    modes = set()
+    model[1].register_forward_hook(lambda batchnorm, *_: modes.add(batchnorm.training))
+    relearn(model, original, train, train.only([1]), cap=1, lr=1e-4)
+    assert modes == expected
+
+
 @pytest.mark.parametrize("relearn", RELEARN)
 def test_a_masked_class_is_never_relearned(relearn, lost):
     _, original, train, forget = lost

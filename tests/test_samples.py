@@ -9,7 +9,7 @@ from unsir_utils.samples import Samples, chunks
 
 def numbered(labels) -> Samples:
     """Samples whose image is their place."""
-    labels = torch.tensor(labels)
+    labels = torch.tensor(labels, dtype=torch.int64)
     return Samples(torch.arange(len(labels)).float()[:, None], labels, K)
 
 

@@ -119,9 +119,7 @@ def test_every_epoch_sees_every_training_sample_once_in_another_order(tmp_path, 
 
 
 def test_a_name_covers_every_field_and_the_data():
-    others = dict(
-        architecture="ResNet18", epochs=5, training="released", lr=0.06, batch_size=9, left_out=(1,), seed=1
-    )
+    others = dict(architecture="ResNet18", epochs=5, training="released", lr=0.06, batch_size=9, left_out=(1,), seed=1)
     assert others.keys() == {field.name for field in dataclasses.fields(Recipe)}
     recipes = [ONECYCLE, *(dataclasses.replace(ONECYCLE, **{field: value}) for field, value in others.items())]
     names = [recipe.name(data()) for recipe in recipes]
@@ -151,7 +149,9 @@ def test_the_record_says_how_the_model_was_made(tmp_path):
 
 def test_released_clips_gradients_and_halves_the_rate_when_the_test_loss_stalls(tmp_path, monkeypatch):
     clips = []
-    monkeypatch.setattr(store, "one_epoch", lambda *_, clip_value, schedule: clips.append((clip_value, schedule)) or [1.0])
+    monkeypatch.setattr(
+        store, "one_epoch", lambda *_, clip_value, schedule: clips.append((clip_value, schedule)) or [1.0]
+    )
     monkeypatch.setattr(store, "evaluate", lambda *_: (1.0, 50.0))
     history = trained(dataclasses.replace(RELEASED, epochs=7), data(), tmp_path).history
     assert [record["lr"] for record in history] == [0.01] * 5 + [0.005] * 2

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from unsir_utils import baselines
 from unsir_utils import impair as impair_module
+from unsir_utils import unsir as unsir_module
 from unsir_utils.impair import impair
 from unsir_utils.metrics import retain_forget_accuracy
 from unsir_utils.noise import Noise, learn_noise, unlearned_noise
@@ -111,7 +112,7 @@ def test_impair_equals_a_plain_loop(float32, make, with_noise):
         make(), retain, learned if with_noise else None, lr=0.02, epochs=2, copies=2, batch_size=6, seed=4
     ).model
     for name, value in model.state_dict().items():
-        torch.testing.assert_close(impaired.state_dict()[name], value, atol=2e-4, rtol=2e-4, msg=lambda m: f"{name}: {m}")
+        torch.testing.assert_close(impaired.state_dict()[name], value, atol=2e-4, rtol=2e-4)
 
 
 def test_pixels_are_normalised_and_noise_is_not(seen):
@@ -153,6 +154,16 @@ def test_unsir_is_noise_then_impair_then_repair(batchnorm):
     assert all(seconds > 0 for seconds in whole.seconds.values())
 
 
+def test_given_noise_is_used_and_none_is_learned(monkeypatch):
+    monkeypatch.setattr(unsir_module, "learn_noise", lambda *_, **__: pytest.fail("noise was learned"))
+    retain = retained()
+    given = unlearned_noise([1], retain.shape, per_class=3)
+    whole = unsir(convnet(), [1], retain, noise=given, copies=2, batch_size=8, seed=2)
+    impaired = impair(convnet(), retain, given, copies=2, batch_size=8, seed=2).model
+    assert same_weights(whole.model, repair(impaired, retain, batch_size=8, seed=2).model)
+    assert whole.noise is given
+
+
 @pytest.mark.parametrize("total, n", [(None, 6), (5, 5)])
 def test_noise_is_counted_per_class_or_in_all(total, n):
     settings = QUICK | dict(noise_total=total)
@@ -180,7 +191,8 @@ def test_released_carries_the_noises_batchnorm_statistics_from_class_to_class_an
     model, retain, result = as_released
     model = copy.deepcopy(model)
     parts = [
-        learn_noise(model, [c], retain.shape, batchnorm="train", seed=seed, in_place=True) for c, seed in [(0, 6), (2, 7)]
+        learn_noise(model, [c], retain.shape, batchnorm="train", seed=seed, in_place=True)
+        for c, seed in [(0, 6), (2, 7)]
     ]
     learned = Noise(torch.cat([p.images[:3] for p in parts]), torch.zeros(6).long(), [], 0.0, 0)
     subset = retain.first(10)
@@ -198,7 +210,7 @@ def test_released_takes_the_first_retain_samples_as_they_stand(seen):
     assert sorted(images[:, 0, 0, 0].tolist()) == sorted(expected[:, 0, 0, 0].tolist())
 
 
-def test_every_slip_of_released_is_a_switch(monkeypatch):
+def test_every_slip_of_released_is_a_switch():
     retain = retained(forget=[1, 2], n=40)
     result = released(convnet(), [2, 1], retain, used=5, label=None, batchnorm="eval")
     assert result.noise.labels.tolist() == [2] * 5 + [1] * 5

@@ -60,6 +60,6 @@ def _source(function: Callable, seen: frozenset[str] = frozenset()) -> str:
     for name, value in inspect.getclosurevars(function).globals.items():
         if inspect.isfunction(value) and value.__module__ == function.__module__:
             text += "" if name in seen else _source(value, seen)
-        elif not (callable(value) or inspect.ismodule(value)):
+        elif function.__module__ == "__main__" and not (callable(value) or inspect.ismodule(value)):
             raise ValueError(f"{function.__name__} reads the variable {name}: pass it as an argument of each case")
     return text

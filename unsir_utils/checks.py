@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Iterable
 
 import torch
@@ -17,7 +19,7 @@ def forget_classes(forget: Iterable[int], n_classes: int) -> list[int]:
     if not classes:
         raise ValueError("no forget class given: name at least one")
     for c in classes:
-        if isinstance(c, bool) or int(c) != c or not 0 <= c < n_classes:
+        if not (_is_whole(c) and 0 <= c < n_classes):
             raise ValueError(f"forget class {c!r} is out of range: expected whole numbers in 0..{n_classes - 1}")
     classes = [int(c) for c in classes]
     if len(set(classes)) < len(classes):
@@ -37,6 +39,8 @@ def samples_for(model: nn.Module, samples: Samples, what: str = "retain data") -
         raise ValueError(f"the {what} has labels outside 0..{samples.n_classes - 1}")
     if samples.images.is_floating_point() and not torch.isfinite(samples.images).all():
         raise ValueError(f"the {what} has images with nan or infinite values: clean them first")
+    if samples.mean and len(samples.mean) != samples.shape[0]:
+        raise ValueError(f"the {what} has {samples.shape[0]} channels but mean and std for {len(samples.mean)}")
     width = output_width(model, samples.inputs(slice(0, 1)))
     if width != samples.n_classes:
         raise ValueError(f"the model gives {width} logits but the {what} has {samples.n_classes} classes: they must agree")
@@ -66,7 +70,22 @@ def output_width(model: nn.Module, x: torch.Tensor) -> int:
 
 
 def positive(**numbers: float) -> None:
-    """Raises ValueError naming the first number that is not greater than zero."""
+    """Raises ValueError naming the first number that is not finite and greater than zero."""
     for name, number in numbers.items():
-        if not number > 0:
-            raise ValueError(f"{name} is {number}: expected a number greater than 0")
+        if not 0 < number < math.inf:
+            raise ValueError(f"{name} is {number}: expected a finite number greater than 0")
+
+
+def counts(**numbers: int) -> None:
+    """Raises ValueError naming the first number that is not a whole number of at least one."""
+    for name, number in numbers.items():
+        if not (_is_whole(number) and number >= 1):
+            raise ValueError(f"{name} is {number}: expected a whole number of at least 1")
+
+
+def _is_whole(value: object) -> bool:
+    try:
+        operator.index(value)
+    except TypeError:
+        return False
+    return not isinstance(value, bool)

@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -39,13 +39,14 @@ class Data:
     def n_classes(self) -> int:
         return len(self.classes)
 
-    @property
+    @cached_property
     def id(self) -> str:
-        """Name, size and fingerprint of the training data: a model trained on other data gets another name."""
-        digest = hashlib.blake2b(digest_size=4)
-        for tensor in (self.train.images, self.train.labels):
-            digest.update(tensor.cpu().numpy().tobytes())
-        return f"{self.name.replace(':', '-').replace('/', '-')}-{len(self.train)}-{digest.hexdigest()}"
+        """Name, size and fingerprint of all that training may read: a model trained on other data gets another name."""
+        digest = hashlib.blake2b(str((self.train.mean, self.train.std)).encode(), digest_size=4)
+        for part in (self.train, self.test):
+            digest.update(part.images.cpu().numpy().tobytes())
+            digest.update(part.labels.cpu().numpy().tobytes())
+        return f"{self.name}-{len(self.train)}-{digest.hexdigest()}"
 
 
 Raw = tuple[Tensor, Tensor, Tensor, Tensor, list[str]]  # train images, train labels, test images, test labels, names
@@ -94,7 +95,10 @@ def load(
         whole = whole.draw(per_class)
     train, validation = _cut(whole, VALIDATION_SHARE)
     test = Samples(test_images, test_labels, len(classes), mean, std)
-    label = f"shapes{n_classes}" if kind == "shapes" else name
+    lacking = sorted(set(range(len(classes))) - set(train.labels.tolist()))
+    if lacking:
+        raise ValueError(f"too few images to train and validate on in {', '.join(classes[c] for c in lacking)}: add some")
+    label = {"shapes": f"shapes{n_classes}", "folder": f"folder-{Path(path).name}"}.get(kind, name)
     return Data(label, tuple(classes), train.to(device), validation.to(device), test.to(device))
 
 
@@ -152,7 +156,7 @@ def _ensure_cifar(source: type, folder: Path) -> None:
     base = folder / source.base_folder
     wanted = [*source.train_list, *source.test_list, [source.meta["filename"], source.meta["md5"]]]
     by_hand = (
-        f"Download {source.url}, unpack it so that {base}/{wanted[0][0]} exists, or name a folder that holds "
+        f"Download {source.url} (md5 {source.tgz_md5}), unpack it so that {base}/{wanted[0][0]} exists, or name a folder that holds "
         f"{source.base_folder}/ in the environment variable UNSIR_DATA."
     )
     if not base.exists():

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from . import checks
 from .samples import Samples
-from .training import mode
 
 BATCH = 32  # bounds the per-sample gradients that one convolution holds at once
 
@@ -24,9 +24,9 @@ def fisher_information(model: nn.Module, samples: Samples, *, method: str = "lay
     """
     if method not in ("layerwise", "loop"):
         raise ValueError(f"method is {method!r}: expected 'layerwise' or 'loop'")
-    compute = {"layerwise": _layerwise, "loop": _loop}[method]
-    with mode(model, False):
-        total = compute(model, samples)
+    checks.samples_for(model, samples)
+    model = copy.deepcopy(model).requires_grad_(True).eval()
+    total = {"layerwise": _layerwise, "loop": _loop}[method](model, samples)
     return {name: square / len(samples) for name, square in total.items()}
 
 
@@ -48,16 +48,19 @@ def _layerwise(model: nn.Module, samples: Samples) -> dict[str, Tensor]:
     As every sample's loss stands alone, the gradient at a layer's output row n is that of sample n; scaling the logits'
     gradient by sqrt(p) puts the weight p into the square.
     """
-    model = copy.deepcopy(model)
     layers = {name: m for name, m in model.named_modules() if any(True for _ in m.parameters(recurse=False))}
     for name, layer in layers.items():
-        if type(layer) not in RULES or getattr(layer, "groups", 1) > 1:
-            raise ValueError(f"no Fisher rule for layer {name} ({type(layer).__name__}): use method='loop'")
+        if type(layer) not in RULES or not _has_rule(layer):
+            raise ValueError(f"no Fisher rule for layer {name} ({layer}): use method='loop'")
+    if len(list(model.named_parameters(remove_duplicate=False))) > len(list(model.parameters())):
+        raise ValueError("layers share weights: use method='loop'")
     total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
     def remember(name: str) -> Callable:
         def hook(_, inputs, output):
+            if name in seen or (output.dim() != 2 and isinstance(layers[name], nn.Linear)):
+                raise ValueError(f"layer {name} is used twice or on sequences: use method='loop'")
             seen[name] = (inputs[0].detach(), output)
             return output.clone()  # an in-place ReLU after the layer must not overwrite what is remembered
 
@@ -66,6 +69,7 @@ def _layerwise(model: nn.Module, samples: Samples) -> dict[str, Tensor]:
     for name, layer in layers.items():
         layer.register_forward_hook(remember(name))
     for x, _ in samples.batches(BATCH):
+        seen.clear()
         log_p = F.log_softmax(model(x), dim=1)
         outputs = [output for _, output in seen.values()]
         for c in range(log_p.shape[1]):
@@ -75,6 +79,11 @@ def _layerwise(model: nn.Module, samples: Samples) -> dict[str, Tensor]:
                 for kind, squares in RULES[type(layers[name])](layers[name], inputs, g).items():
                     total[f"{name}.{kind}" if name else kind] += squares
     return total
+
+
+def _has_rule(layer: nn.Module) -> bool:
+    plain_conv = getattr(layer, "groups", 1) == 1 and getattr(layer, "padding_mode", "zeros") == "zeros"
+    return plain_conv and not isinstance(getattr(layer, "padding", 0), str) and getattr(layer, "track_running_stats", True)
 
 
 def _linear(layer: nn.Linear, a: Tensor, g: Tensor) -> dict[str, Tensor]:

@@ -43,8 +43,9 @@ def impair(
     Adam, fresh; no weight decay, no clipping. With noise=None it is the control without noise, and `repair` too.
     Source: the paper's method (reported in a published summary); numbers from the authors' released notebook.
     """
-    checks.positive(lr=lr, epochs=epochs, copies=copies, batch_size=batch_size)
-    checks.retain_set(model, retain, [] if noise is None else noise.labels.unique().tolist())
+    checks.counts(epochs=epochs, copies=copies, batch_size=batch_size)
+    checks.positive(lr=lr)
+    checks.samples_for(model, retain)
     start, losses = time.perf_counter(), []
     if not in_place:
         model = copy.deepcopy(model)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from . import checks
 from .samples import Samples
 from .training import adam, autocast, mode, one_epoch, seeded
 
@@ -53,9 +54,9 @@ def prediction_distribution(model: nn.Module, samples: Samples) -> Tensor:
 
 
 def normalised_entropy(distribution: Tensor) -> float:
-    """Shannon entropy of [K] shares divided by log K: 0 where one class takes all, 1 where all take the same."""
+    """Shannon entropy of [K] shares, K at least 2, divided by log K: 0 where one class takes all, 1 where all are even."""
     p = distribution[distribution > 0]
-    return -(p * p.log()).sum().item() / math.log(len(distribution)) + 0.0
+    return min(1.0, abs((p * p.log()).sum().item()) / math.log(len(distribution)))
 
 
 def weight_distance(model: nn.Module, other: nn.Module) -> dict[str, float]:
@@ -96,6 +97,9 @@ def relearn_epochs(
     train: the full training set, forget classes included; forget: the forget samples whose loss is watched.
     Source: Golatkar et al.'s public code; batch size: this project's.
     """
+    checks.counts(per_epoch=per_epoch, batch_size=batch_size)
+    checks.samples_for(model, train, "training data")
+    checks.samples_for(model, forget, "forget data")
     target = evaluate(original, forget)[0]
     model = copy.deepcopy(model)
     optimiser = torch.optim.SGD(model.parameters(), lr=lr)
@@ -128,6 +132,9 @@ def relearn_steps(
 
     Source: the same authors' later zero-shot-unlearning code.
     """
+    checks.counts(batch_size=batch_size)
+    checks.samples_for(model, train, "training data")
+    checks.samples_for(model, forget, "forget data")
     target = share * evaluate(original, forget)[1]
     model = copy.deepcopy(model)
     optimiser, steps = adam(model, lr), 0

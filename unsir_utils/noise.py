@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -65,14 +66,14 @@ def learn_noise(
 
     Source: the paper's method (reported in a published summary); numbers from the authors' released notebook.
     """
-    forget = list(forget)
-    checks.positive(per_class=per_class, total=1 if total is None else total, steps=steps, lr=lr)
-    if penalty < 0:
-        raise ValueError(f"penalty is {penalty}: expected 0 or more")
+    checks.counts(per_class=per_class, total=1 if total is None else total, steps=steps)
+    checks.positive(lr=lr)
+    if not 0 <= penalty < math.inf:
+        raise ValueError(f"penalty is {penalty}: expected a finite number, 0 or more")
     if batchnorm not in ("eval", "train"):
         raise ValueError(f"batchnorm is {batchnorm!r}: expected 'eval' or 'train'")
-    device = next(model.parameters()).device
-    checks.forget_classes(forget, checks.output_width(model, torch.zeros(1, *shape, device=device)))
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    forget = checks.forget_classes(forget, checks.output_width(model, torch.zeros(1, *shape, device=device)))
     if total is not None and total < len(forget):
         raise ValueError(f"total is {total} for {len(forget)} forget classes: at least one noise image a class is needed")
 
@@ -109,8 +110,9 @@ def accumulate_gradient(model: nn.Module, images: Tensor, labels: Tensor, weight
 
 def unlearned_noise(forget: Iterable[int], shape: Sequence[int], *, per_class: int = 256, seed: int = 0) -> Noise:
     """The control: the N(0, 1) images that `learn_noise` starts from, not learned."""
-    checks.positive(per_class=per_class)
-    labels = _share_out(list(forget), per_class * len(list(forget)))
+    forget = list(forget)
+    checks.counts(per_class=per_class, forget=len(forget))
+    labels = _share_out(forget, per_class * len(forget))
     with seeded(seed):
         return Noise(torch.randn(len(labels), *shape), labels, [], 0.0, 0)
 

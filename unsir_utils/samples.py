@@ -69,6 +69,8 @@ class Samples:
             if self.mean:
                 per_channel = (1, -1) + (1,) * (x.dim() - 2)
                 x = x.sub_(x.new_tensor(self.mean).view(per_channel)).div_(x.new_tensor(self.std).view(per_channel))
+        elif isinstance(index, slice):
+            x = x.clone()  # a model may work in place; the stored images must not notice
         return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import time
 import warnings
@@ -19,13 +18,12 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.nn import functional as F
 
-from . import models
+from . import checks, models
 from .data import Data
 from .metrics import evaluate
 from .progress import progress
-from .samples import Samples
+from .samples import chunks
 from .training import adam, one_epoch, precision, seeded
 
 FOLDER = Path(os.environ.get("UNSIR_RESULTS") or Path(__file__).resolve().parent.parent / "results") / "checkpoints"
@@ -50,11 +48,14 @@ class Recipe:
     left_out: tuple[int, ...] = ()
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "left_out", tuple(sorted(self.left_out)))
+
     def name(self, data: Data) -> str:
         """A readable file name; the hash at its end covers every field and the data's fingerprint."""
         digest = hashlib.blake2b(json.dumps([asdict(self), data.id]).encode(), digest_size=4).hexdigest()
         without = f"-without-{'-'.join(map(str, self.left_out))}" if self.left_out else ""
-        return f"{data.name.replace(':', '-').replace('/', '-')}-{self.architecture}-{self.training}-{self.epochs}ep{without}-seed{self.seed}-{digest}"
+        return f"{data.name}-{self.architecture}-{self.training}-{self.epochs}ep{without}-seed{self.seed}-{digest}"
 
 
 RELEASED = dict(training="released", lr=0.01, batch_size=256)  # the rest of the released notebook's recipe
@@ -78,8 +79,10 @@ def trained(recipe: Recipe, data: Data, folder: Path | None = None) -> Trained:
     """
     if recipe.training not in TRAININGS:
         raise ValueError(f"unknown training {recipe.training!r}: choose one of {', '.join(TRAININGS)}")
-    if recipe.epochs < 1:
-        raise ValueError(f"epochs is {recipe.epochs}: at least 1 is needed")
+    checks.counts(epochs=recipe.epochs, batch_size=recipe.batch_size)
+    checks.positive(lr=recipe.lr)
+    if recipe.left_out:
+        checks.forget_classes(recipe.left_out, data.n_classes)
     folder = folder or FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{recipe.name(data)}.safetensors"
@@ -96,24 +99,42 @@ def _is_sound(path: Path) -> bool:
     record = path.with_suffix(".json")
     if not (path.exists() and record.exists()):
         return False
-    if json.loads(record.read_text())["sha256"] == _sha256(path):
-        return True
-    aside = path.with_suffix(".damaged")
-    path.replace(aside)
-    warnings.warn(f"{path.name} fails its checksum: set aside as {aside}; the model is trained again", stacklevel=3)
+    try:
+        if json.loads(record.read_text())["sha256"] == _sha256(path):
+            return True
+    except (json.JSONDecodeError, KeyError):
+        pass  # a damaged record vouches for nothing
+    _set_aside(path, "fails its checksum; the model is trained again")
     return False
+
+
+def _set_aside(path: Path, why: str) -> None:
+    aside = path.with_name(f"{path.name}.damaged")
+    path.replace(aside)
+    warnings.warn(f"{path.name} {why}. The damaged file is kept as {aside}", stacklevel=4)
+
+
+def _load_partial(path: Path, device: torch.device) -> dict | None:
+    """The state of an interrupted training, if there is a sound one."""
+    try:
+        return torch.load(path, map_location=device, weights_only=True) if path.exists() else None
+    except Exception:  # torch.load raises what zip, pickle and storage raise
+        _set_aside(path, "cannot be read; the training starts anew")
+        return None
 
 
 def _train(recipe: Recipe, data: Data, path: Path) -> None:
     train = data.train.without(recipe.left_out)
     watched = data.test.without(recipe.left_out)
     model = _place(models.build(recipe.architecture, data.n_classes, recipe.seed), train.device)
-    steps = recipe.epochs * math.ceil(len(train) / recipe.batch_size)
+    steps = recipe.epochs * len(chunks(torch.arange(len(train)), recipe.batch_size))
     optimiser, schedule = TRAININGS[recipe.training](model, recipe.lr, steps)
     by_batch = recipe.training == "onecycle"
-    partial, state = path.with_suffix(".partial"), {"epoch": 0, "history": [], "seconds": 0.0}
-    if partial.exists():
-        state = torch.load(partial, map_location=train.device, weights_only=True)
+    partial = path.with_suffix(".partial")
+    state = _load_partial(partial, train.device)
+    if state is None:
+        state = {"epoch": 0, "history": [], "seconds": 0.0}
+    else:
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])

@@ -15,8 +15,9 @@ from torch import nn
 from . import metrics
 from .baselines import MaskedLogits, finetune, fisher_forgetting, neggrad, without_noise
 from .data import Data, load
+from .noise import Noise, learn_noise
 from .samples import Samples
-from .store import Recipe, trained
+from .store import Recipe, Trained, trained
 from .unsir import released, unsir
 
 load_once = lru_cache(maxsize=2)(load)
@@ -42,7 +43,12 @@ class Scenario:
 
     @property
     def original(self) -> nn.Module:
-        return trained(self.recipe, self.loaded).model
+        return _trained(self.recipe, self.data).model
+
+    @property
+    def accuracy(self) -> float:
+        """Of the original, over the whole test set, in %."""
+        return metrics.evaluate(self.original, self.loaded.test)[1]
 
     @property
     def retain(self) -> Samples:
@@ -65,6 +71,11 @@ def scenario(data: dict, recipe: dict, forget: Iterable[int], **settings: int) -
     return Scenario(tuple(sorted(data.items())), Recipe(**recipe), tuple(forget), **settings)
 
 
+@lru_cache(maxsize=4)
+def _trained(recipe: Recipe, data: tuple[tuple, ...]) -> Trained:
+    return trained(recipe, load_once(**dict(data)))
+
+
 # Each method takes the scenario and its own options and returns (model, seconds).
 # None of the seconds holds the loading of data or of the original model.
 Method = Callable[..., tuple[nn.Module, float]]
@@ -77,12 +88,12 @@ def _timed(make: Callable[[], nn.Module]) -> tuple[nn.Module, float]:
 
 
 def _original(s: Scenario) -> tuple[nn.Module, float]:
-    found = trained(s.recipe, s.loaded)
+    found = _trained(s.recipe, s.data)
     return found.model, found.seconds
 
 
 def _retrain(s: Scenario) -> tuple[nn.Module, float]:
-    found = trained(replace(s.recipe, left_out=s.forget), s.loaded)
+    found = _trained(replace(s.recipe, left_out=s.forget), s.data)
     return found.model, found.seconds
 
 
@@ -112,8 +123,27 @@ def _without_noise(s: Scenario, **options) -> tuple[nn.Module, float]:
 
 
 def _unsir(s: Scenario, **options) -> tuple[nn.Module, float]:
-    model, subset = s.original, s.retain_subset
-    return _timed(lambda: unsir(model, s.forget, subset, seed=s.seed, **options).model)
+    learning = {short: options.pop(long) for long, short in NOISE_OPTIONS.items() if long in options}
+    found = unsir(
+        s.original, s.forget, s.retain_subset, noise=_noise(s, tuple(learning.items())), seed=s.seed, **options
+    )
+    return found.model, sum(found.seconds.values())
+
+
+NOISE_OPTIONS = {
+    "noise_per_class": "per_class",
+    "noise_total": "total",
+    "noise_steps": "steps",
+    "noise_lr": "lr",
+    "penalty": "penalty",
+    "batchnorm": "batchnorm",
+}
+
+
+@lru_cache(maxsize=1)
+def _noise(s: Scenario, options: tuple[tuple, ...]) -> Noise:
+    """Learned once for all the rates that are tried with it; it keeps the seconds that it took."""
+    return learn_noise(s.original, s.forget, s.loaded.train.shape, seed=s.seed, **dict(options))
 
 
 def _released(s: Scenario, **options) -> tuple[nn.Module, float]:
@@ -174,7 +204,18 @@ def best(records: list[dict], tolerance: float = 1.0) -> dict:
     return min(records, key=lambda r: (max(r["A_Df"] - tolerance, 0.0), -r["A_Dr"]))
 
 
-def choose(method: str, s: Scenario, candidates: list[dict], **options) -> dict:
-    """The best of `candidates` (options that vary) on the validation part, with its A_Dr and A_Df there."""
-    tried = [{**c, **validate(apply(method, s, **c, **options)[0], s)} for c in candidates]
-    return best(tried)
+def compare(methods: dict[str, list], relearning: dict | None = None, **request) -> list[dict]:
+    """A case: one record a method. methods: label -> [name in METHODS, options]; request: arguments of `scenario`."""
+    s, records = scenario(**request), []
+    for label, (method, options) in methods.items():
+        model, seconds = apply(method, s, **options)
+        again = relearn(model, s, **relearning) if relearning else {}
+        records.append({"method": label, **measure(model, s), **again, "seconds": seconds})
+    return records
+
+
+def choose(method: str, candidates: list[dict], options: dict, **request) -> list[dict]:
+    """A case: every candidate (options that vary) with its A_Dr and A_Df on the validation part; `chosen` marks the best."""
+    s = scenario(**request)
+    tried = [{**c, **validate(apply(method, s, **options, **c)[0], s)} for c in candidates]
+    return [{**record, "chosen": record is best(tried)} for record in tried]

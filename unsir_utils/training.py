@@ -42,6 +42,7 @@ def one_epoch(
             if schedule is not None:
                 schedule.step()
             losses.append(loss.detach())
+    optimiser.zero_grad(set_to_none=True)  # no one needs the last gradients, and they are as large as the model
     return torch.stack(losses).tolist() if losses else []
 
 

@@ -48,6 +48,7 @@ def unsir(
     forget: Iterable[int],
     retain: Samples,
     *,
+    noise: Noise | None = None,
     noise_per_class: int = 256,
     noise_total: int | None = None,
     noise_steps: int = 40,
@@ -65,21 +66,25 @@ def unsir(
     """Erases the forget classes from a copy of `model`, seeing only `retain`: samples of the other classes.
 
     The defaults are the paper's settings, as the released notebook states them (CIFAR-10, ResNet18; there `retain` holds
-    1,000 samples a class). `learn_noise`, `impair` and `repair` say what each setting means.
+    1,000 samples a class). `learn_noise`, `impair` and `repair` say what each setting means. Noise that was learned
+    before may be given as `noise`; the settings of its learning are then not used.
 
     Raises ValueError before any work for forget classes that are out of range, repeated, none or all; for retain data that
     is empty, not finite or contains a forget class; for a model that does not fit the data; for counts below one.
     """
     forget = checks.forget_classes(forget, retain.n_classes)
     checks.retain_set(model, retain, forget)
-    checks.positive(copies=copies, impair_lr=impair_lr, impair_epochs=impair_epochs, repair_lr=repair_lr)
-    checks.positive(repair_epochs=repair_epochs, batch_size=batch_size)
+    checks.counts(copies=copies, impair_epochs=impair_epochs, repair_epochs=repair_epochs, batch_size=batch_size)
+    checks.positive(impair_lr=impair_lr, repair_lr=repair_lr)
+    if noise is not None and set(noise.labels.tolist()) != set(forget):
+        raise ValueError(f"the noise is for classes {sorted(set(noise.labels.tolist()))}, not for {sorted(forget)}")
     copied = copy.deepcopy(model)
-    noise = learn_noise(
-        copied, forget, retain.shape,
-        per_class=noise_per_class, total=noise_total, steps=noise_steps, lr=noise_lr,
-        penalty=penalty, batchnorm=batchnorm, seed=seed, in_place=True,
-    )  # fmt: skip
+    if noise is None:
+        noise = learn_noise(
+            copied, forget, retain.shape,
+            per_class=noise_per_class, total=noise_total, steps=noise_steps, lr=noise_lr,
+            penalty=penalty, batchnorm=batchnorm, seed=seed, in_place=True,
+        )  # fmt: skip
     impaired = impair(
         copied, retain, noise, lr=impair_lr, epochs=impair_epochs, copies=copies, batch_size=batch_size, seed=seed
     )
@@ -105,7 +110,7 @@ def released(
     class). The retain subset is the first `per_class` samples of each class of `retain`.
     """
     forget = checks.forget_classes(forget, retain.n_classes)
-    checks.positive(per_class=per_class, used=used)
+    checks.counts(per_class=per_class, used=used)
     checks.retain_set(model, retain, forget)
     subset = retain.first(per_class)
     copied = copy.deepcopy(model)

@@ -1,0 +1,167 @@
+import copy
+
+import pytest
+import torch
+from tiny import K, convnet, floats, half_frozen, mlp, plain, same_weights
+from torch import nn
+from torch.nn import functional as F
+
+from unsir_utils import models, training
+from unsir_utils.training import adam, mode, one_epoch, precision, seeded
+
+SAMPLES = floats((3, 8, 8), 20)
+
+
+def sgd(model, lr=0.1):
+    return torch.optim.SGD(model.parameters(), lr=lr)
+
+
+def test_an_epoch_equals_a_plain_loop(float32):
+    model, other = convnet(), convnet().train()
+    losses, expected = one_epoch(model, SAMPLES.batches(8), sgd(model)), []
+    for x, y in SAMPLES.batches(8):
+        loss = F.cross_entropy(other(x), y)
+        other.zero_grad()
+        loss.backward()
+        with torch.no_grad():
+            for p in other.parameters():
+                p -= 0.1 * p.grad
+        expected.append(loss.item())
+    assert losses == pytest.approx(expected, rel=1e-5)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, other.state_dict()[name])
+
+
+def test_no_batch_no_step():
+    model = convnet()
+    assert one_epoch(model, [], sgd(model)) == []
+    assert same_weights(model, convnet())
+
+
+def test_gradients_are_clipped_by_value(float32):
+    model, before = plain(), plain()
+    one_epoch(model, [(100 * SAMPLES.images, SAMPLES.labels)], sgd(model, lr=1.0), clip_value=0.05)
+    moved = [(a - b).abs() for a, b in zip(model.state_dict().values(), before.state_dict().values(), strict=True)]
+    steps = torch.cat([step.flatten() for step in moved])
+    assert steps.max().item() == pytest.approx(0.05, rel=1e-3)
+    assert 0 < (steps < 0.04).float().mean() < 1
+
+
+def test_the_schedule_steps_after_every_batch():
+    model = convnet()
+    optimiser = sgd(model)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimiser, 0.5)
+    one_epoch(model, SAMPLES.batches(5), optimiser, schedule=schedule)
+    assert optimiser.param_groups[0]["lr"] == pytest.approx(0.1 * 0.5**4)
+
+
+@pytest.mark.parametrize("train_mode", [True, False])
+def test_batchnorm_statistics_move_in_train_mode_only(train_mode):
+    model, before = convnet(), convnet()
+    one_epoch(model, SAMPLES.batches(8), sgd(model), train_mode=train_mode)
+    assert torch.equal(model[1].running_mean, before[1].running_mean) == (not train_mode)
+    assert model[1].num_batches_tracked == (3 if train_mode else 0)
+    assert not torch.equal(model[0].weight, before[0].weight)
+
+
+def test_stale_gradients_are_cleared_before_the_first_step(float32):
+    model, stale = plain(), plain()
+    for p in stale.parameters():
+        p.grad = torch.full_like(p, 1e3)
+    for m in (model, stale):
+        one_epoch(m, SAMPLES.batches(8), sgd(m))
+    assert same_weights(model, stale)
+
+
+def test_frozen_parameters_stay():
+    model = half_frozen()
+    weight = model[0].weight.clone()
+    one_epoch(model, SAMPLES.batches(8), adam(model, 0.1), clip_value=0.1)
+    assert torch.equal(model[0].weight, weight)
+
+
+def test_another_objective_is_followed():
+    model, before = mlp(), mlp()
+    samples = floats((6,))
+    one_epoch(model, samples.batches(21), sgd(model), objective=lambda z, y: -F.cross_entropy(z, y))
+    loss = [F.cross_entropy(m(samples.images), samples.labels) for m in (model, before)]
+    assert loss[0] > loss[1]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_every_submodule_gets_its_own_mode_back(training):
+    model = nn.Sequential(half_frozen(), nn.Dropout().eval(), nn.Sequential(nn.BatchNorm1d(K)).train())
+    before = [m.training for m in model.modules()]
+    assert True in before and False in before
+    with pytest.raises(ZeroDivisionError), mode(model, training):
+        assert all(m.training is training for m in model.modules())
+        raise ZeroDivisionError
+    assert [m.training for m in model.modules()] == before
+
+
+def test_draws_inside_come_from_the_seed_and_those_outside_go_on():
+    torch.manual_seed(0)
+    expected = torch.rand(2)
+    torch.manual_seed(0)
+    drawn = []
+    first = torch.rand(1)
+    for seed in (5, 5, 6):
+        with seeded(seed):
+            drawn.append(torch.rand(3))
+    assert torch.equal(torch.cat([first, torch.rand(1)]), expected)
+    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+
+
+def test_the_random_state_comes_back_after_an_error():
+    before = torch.get_rng_state()
+    with pytest.raises(ZeroDivisionError), seeded(1):
+        torch.rand(1)
+        raise ZeroDivisionError
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+DEPTHWISE = nn.Sequential(convnet(), nn.Sequential(nn.Conv2d(4, 4, 3, groups=4)))
+
+
+@pytest.mark.parametrize(
+    "model, has_bfloat16, expected",
+    [
+        (convnet(), True, torch.bfloat16),
+        (convnet(), False, torch.float32),
+        (mlp(), True, torch.bfloat16),
+        (DEPTHWISE, True, torch.float32),
+        (DEPTHWISE, False, torch.float32),
+    ],
+)
+def test_precision_follows_the_device_and_the_layers(model, has_bfloat16, expected, monkeypatch):
+    monkeypatch.setattr(training, "cpu_has_bfloat16", lambda: has_bfloat16)
+    seen = []
+    probe = nn.Linear(4, 4)
+    probe.register_forward_hook(lambda _, inputs, output: seen.append(output.dtype))
+    assert precision(model, "cpu") is expected
+    with training.autocast(model, torch.device("cpu")):
+        probe(torch.zeros(1, 4))
+    assert seen == [expected]
+
+
+def test_weights_and_losses_stay_float32_under_autocast(monkeypatch):
+    monkeypatch.setattr(training, "cpu_has_bfloat16", lambda: True)
+    model, dtypes = convnet(), []
+    one_epoch(
+        model, SAMPLES.batches(8), sgd(model), objective=lambda z, y: dtypes.append(z.dtype) or F.cross_entropy(z, y)
+    )
+    assert set(dtypes) == {torch.float32} == {p.dtype for p in model.parameters()}
+
+
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
+def test_every_architecture_is_built_from_its_seed(architecture):
+    random = torch.get_rng_state()
+    one, same, other = (models.build(architecture, 3, seed) for seed in (1, 1, 2))
+    assert same_weights(one, same) and not same_weights(one, other)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert one.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
+    assert models.n_parameters(one) == sum(p.numel() for p in copy.deepcopy(one).parameters())
+
+
+def test_resnet18_is_torchvisions():
+    assert models.n_parameters(models.build("ResNet18", 1000)) == 11_689_512
