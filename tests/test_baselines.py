@@ -6,6 +6,7 @@ from torch import nn
 from unsir_utils.baselines import MaskedLogits, _posterior, finetune, fisher_forgetting, neggrad
 from unsir_utils.fisher import fisher_information
 from unsir_utils.metrics import evaluate, logits, prediction_distribution, retain_forget_accuracy
+from unsir_utils.training import seeded
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +66,18 @@ def test_partly_frozen_models_stay_as_they_were(unlearn, samples):
 
 def test_fisher_variances_by_hand():
     hidden = torch.tensor([[1.0, 3.0], [0.0, 1e-9]])
-    mean, variance = _posterior(torch.ones(2, 2), hidden, [1], 4, alpha=0.1)
+    mean, variance = _posterior(torch.ones(2, 2), hidden, [1], head=False, alpha=0.1)
     small = 1 / (1 + 1e-8), 1 / (3 + 1e-8)
     assert torch.equal(mean, torch.ones(2, 2))
     torch.testing.assert_close(variance, 0.1 * torch.tensor([[sum(small) / 2] * 2, [1e3] * 2]))
 
-    _, vector = _posterior(torch.ones(3), torch.tensor([0.5, 2.0, 0.0]), [1], 4, alpha=0.1)
+    _, vector = _posterior(torch.ones(3), torch.tensor([0.5, 2.0, 0.0]), [1], head=False, alpha=0.1)
     torch.testing.assert_close(vector, 10 * 0.1 * torch.tensor([2.0, 0.5, 1e3]))
 
 
 @pytest.mark.parametrize("shape", [(4, 2), (4,)])
 def test_fisher_replaces_the_forget_rows_of_the_output_layer(shape):
-    mean, variance = _posterior(torch.full(shape, 7.0), torch.full(shape, 1e-4), [1, 3], 4, alpha=1e-6)
+    mean, variance = _posterior(torch.full(shape, 7.0), torch.full(shape, 1e-4), [1, 3], head=True, alpha=1e-6)
     expected = torch.full(shape, 10 * 1e-6 * 1e2)
     expected[[1, 3]] = 10 * 1e-4
     torch.testing.assert_close(variance, expected)
@@ -87,12 +88,21 @@ def test_fisher_forgetting_spreads_the_weights_by_their_variance(float32):
     retain = floats((6,), 40).without([2])
     model = fitted(nn.Linear(6, K), retain, 10)
     information = fisher_information(model, retain)["weight"]
-    mean, variance = _posterior(model.weight.detach(), information, [2], K, 1e-3)
+    mean, variance = _posterior(model.weight.detach(), information, [2], head=True, alpha=1e-3)
     with untouched(model):
         drawn = torch.stack([fisher_forgetting(model, retain, [2], alpha=1e-3, seed=s).weight for s in range(200)])
     drawn = drawn.detach()
     torch.testing.assert_close(drawn.var(0), variance, rtol=0.6, atol=0)
     assert ((drawn.mean(0) - mean).abs() < 5 * (variance / 200).sqrt()).all()
+
+
+def test_fisher_takes_no_hidden_layer_for_the_output_layer():
+    """A hidden layer as wide as there are classes."""
+    with seeded(0):
+        model = nn.Sequential(nn.Linear(6, K), nn.ReLU(), nn.Linear(K, K))
+    noisy = fisher_forgetting(model, floats((6,)).without([1]), [1])
+    assert (noisy[0].weight[1] - model[0].weight[1]).abs().max() < 0.05
+    assert (noisy[2].weight[1] - model[2].weight[1]).abs().max() > 0.05
 
 
 def test_fisher_forgetting_is_the_same_for_a_seed_and_for_both_methods(model, samples):

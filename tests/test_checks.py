@@ -17,6 +17,11 @@ from unsir_utils.samples import Samples
         (range(K), f"all {K} classes"),
         ([True], "forget class True"),
         ([0.5], "forget class 0.5"),
+        ([1.0], "forget class 1.0"),
+        ([float("nan")], "forget class nan"),
+        ([None], "forget class None"),
+        (["cat"], "forget class 'cat'"),
+        (torch.tensor([1.0]), r"forget class tensor\(1.\)"),
     ],
     ids=str,
 )
@@ -47,6 +52,10 @@ def with_images(images: torch.Tensor) -> Samples:
         (with_images(torch.zeros(2, 1, 8, 8)), r"does not take images of shape \[1, 8, 8\]"),
         (with_images(torch.zeros(2, 8, 8, 3)), r"does not take images of shape \[8, 8, 3\]"),
         (with_images(torch.zeros(2, 6)), r"does not take images of shape \[6\]"),
+        (
+            Samples(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(2).long(), K, (0.5,) * 3, (0.5,) * 3),
+            "has 1 channels but mean and std for 3",
+        ),
         (floats((3, 8, 8), n_classes=K - 1), "4 logits but the retain data has 3 classes"),
     ],
 )
@@ -87,7 +96,7 @@ def test_output_width_leaves_the_model_alone():
         assert checks.output_width(model, torch.zeros(1, 3, 8, 8)) == K
 
 
-@pytest.mark.parametrize("number", [0, -1, -0.5, float("nan")])
+@pytest.mark.parametrize("number", [0, -1, -0.5, float("nan"), float("inf")])
 def test_what_must_be_positive_is_named(number):
     with pytest.raises(ValueError, match=f"steps is {number}"):
         checks.positive(lr=0.1, steps=number)
@@ -95,3 +104,13 @@ def test_what_must_be_positive_is_named(number):
 
 def test_positive_numbers_pass():
     checks.positive(lr=1e-9, steps=1)
+
+
+@pytest.mark.parametrize("number", [0, -1, 2.5, 2.0, float("nan"), True, "2", None])
+def test_what_must_be_a_count_is_named(number):
+    with pytest.raises(ValueError, match=f"copies is {number}: expected a whole number"):
+        checks.counts(steps=1, copies=number)
+
+
+def test_counts_pass():
+    checks.counts(steps=1, copies=torch.tensor(2))

@@ -197,6 +197,23 @@ def test_a_folder_with_a_split_keeps_it(tmp_path):
     assert (data.test.images[:, 0] == 3).all() and (data.train.images[:, 0] == 5).all()
 
 
+def test_a_folder_is_known_by_its_last_name(tmp_path):
+    deep = tmp_path.joinpath(*["a-long-directory-name"] * 12, "mine")
+    for name in "ab":
+        paint(deep / name, 5, (0, 0, 0))
+    data = load(f"folder:{deep}", image_size=8)
+    assert data.name == "folder-mine"
+    assert len(data.id) < 40
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_class_too_small_to_be_cut_is_named(tmp_path, n):
+    paint(tmp_path / "enough", 10, (0, 0, 0))
+    paint(tmp_path / "few", n, (0, 0, 0))
+    with pytest.raises(ValueError, match="too few images to train and validate on in few"):
+        load(f"folder:{tmp_path}", image_size=8)
+
+
 def test_an_unreadable_image_is_named(tmp_path):
     paint(tmp_path / "a", 3, (0, 0, 0))
     paint(tmp_path / "b", 3, (0, 0, 0))

@@ -1,7 +1,9 @@
+from collections import OrderedDict
+
 import pytest
 import torch
 import torchvision
-from tiny import K, convnet, floats, mlp, untouched
+from tiny import K, convnet, floats, half_frozen, mlp, untouched
 from torch import nn
 
 from unsir_utils import fisher, models
@@ -84,19 +86,84 @@ def test_logistic_regression_by_hand(method):
     torch.testing.assert_close(information["bias"], (p * (1 - p)).mean(0))
 
 
-@pytest.mark.parametrize(
-    "layer, kind",
-    [
-        (nn.LayerNorm(6), "LayerNorm"),
-        (nn.Conv2d(6, 6, 3, groups=2, padding=1), "Conv2d"),
-        (nn.PReLU(6), "PReLU"),
-        (nn.BatchNorm1d(6), "BatchNorm1d"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_a_layer_without_a_rule_is_named(layer, kind):
-    with pytest.raises(ValueError, match=rf"layer odd \({kind}\): use method='loop'"):
-        fisher_information(nn.ModuleDict({"odd": layer}), floats((6,)))
+class Twice(nn.Module):
+    """A hidden layer that is used a second time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.head = nn.Linear(6, 6), nn.Linear(6, K)
+
+    def forward(self, x):
+        return self.head(self.hidden(self.hidden(x).relu()))
+
+
+class Tokens(nn.Module):
+    """A linear layer over each of a sequence's places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.head = nn.Linear(5, 7), nn.Linear(7, K)
+
+    def forward(self, x):
+        return self.head(self.hidden(x).relu().mean(1))
+
+
+def tied() -> nn.Module:
+    model = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6), nn.Linear(6, K))
+    model[2].weight = model[0].weight
+    return model
+
+
+def with_odd(layer: nn.Module, width: int) -> nn.Module:
+    """The layer between others that have a rule."""
+    parts = {"odd": layer, "flat": nn.Flatten(), "head": nn.Linear(width, K)}
+    return nn.Sequential(OrderedDict(parts))
+
+
+REFUSED = {
+    "LayerNorm": (lambda: with_odd(nn.LayerNorm(6), 6), (6,), r"layer odd \(LayerNorm"),
+    "BatchNorm1d": (lambda: with_odd(nn.BatchNorm1d(6), 6), (6,), r"layer odd \(BatchNorm1d"),
+    "PReLU": (lambda: with_odd(nn.PReLU(6), 6), (6,), r"layer odd \(PReLU"),
+    "groups": (lambda: with_odd(nn.Conv2d(4, 6, 3, groups=2), 216), (4, 8, 8), r"layer odd \(Conv2d\(.*groups=2"),
+    "same": (lambda: with_odd(nn.Conv2d(3, 2, 3, padding="same"), 128), (3, 8, 8), r"layer odd \(Conv2d\(.*same"),
+    "reflect": (
+        lambda: with_odd(nn.Conv2d(3, 2, 3, padding=1, padding_mode="reflect"), 128),
+        (3, 8, 8),
+        r"layer odd \(Conv2d\(.*reflect",
+    ),
+    "no statistics": (
+        lambda: with_odd(nn.BatchNorm2d(3, track_running_stats=False), 192),
+        (3, 8, 8),
+        r"layer odd \(BatchNorm2d\(.*track_running_stats=False",
+    ),
+    "used twice": (Twice, (6,), "layer hidden is used twice"),
+    "tokens": (Tokens, (2, 5), "layer hidden is used twice or on sequences"),
+    "tied": (tied, (6,), "layers share weights"),
+}
+
+
+@pytest.mark.parametrize("make, shape, message", REFUSED.values(), ids=REFUSED)
+def test_what_has_no_layerwise_rule_is_named_and_left_to_the_loop(make, shape, message):
+    with seeded(0):
+        model = make()
+    with untouched(model), pytest.raises(ValueError, match=f"{message}.*: use method='loop'"):
+        fisher_information(model, floats(shape, 3))
+    information = fisher_information(model, floats(shape, 3), method="loop")
+    assert {name: i.shape for name, i in information.items()} == {n: p.shape for n, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize("method", ["loop", "layerwise"])
+def test_frozen_layers_have_information_too(method):
+    frozen, free = half_frozen(), convnet()
+    with untouched(frozen):
+        information = fisher_information(frozen, floats((3, 8, 8), 3), method=method)
+    assert_alike(information, fisher_information(free, floats((3, 8, 8), 3), method=method))
+
+
+@pytest.mark.parametrize("method", ["loop", "layerwise"])
+def test_no_samples_are_refused(method):
+    with pytest.raises(ValueError, match="the retain data is empty"):
+        fisher_information(mlp(), floats((6,))[:0], method=method)
 
 
 def test_an_unknown_method_is_named():

@@ -79,6 +79,13 @@ def test_logits_are_those_of_eval_mode_in_order(float32, monkeypatch):
     torch.testing.assert_close(z, model.eval()(samples.images).detach())
 
 
+def test_a_model_that_works_in_place_does_not_overwrite_the_samples():
+    samples = floats((6,))
+    before = samples.images.clone()
+    metrics.evaluate(nn.Sequential(nn.ReLU(inplace=True), mlp()), samples)
+    assert torch.equal(samples.images, before)
+
+
 shares = st.lists(st.floats(0, 1), min_size=2, max_size=20).filter(lambda w: sum(w) > 0.01).map(torch.tensor)
 
 
@@ -90,6 +97,11 @@ def test_entropy_is_scipys_over_log_k_and_blind_to_order(weights, random):
     assert -1e-12 <= entropy <= 1 + 1e-12
     order = random.sample(range(len(p)), len(p))
     assert metrics.normalised_entropy(p[order]) == pytest.approx(entropy, abs=1e-12)
+
+
+@given(st.integers(2, 300))
+def test_entropy_of_even_shares_is_no_more_than_one(k):
+    assert metrics.normalised_entropy(torch.full((k,), 1 / k, dtype=torch.float64)) <= 1
 
 
 @pytest.mark.parametrize("p, expected", [([1, 0, 0, 0], 0), ([0.25] * 4, 1), ([0.5, 0.5, 0, 0], 0.5)])
@@ -139,6 +151,14 @@ def test_relearning_the_original_takes_no_time(relearn, lost):
 @pytest.mark.parametrize("relearn", RELEARN)
 def test_relearning_gives_up_at_the_cap(relearn, lost):
     assert relearn(*lost, lr=1e-9, cap=3) is None
+
+
+@pytest.mark.parametrize("relearn", RELEARN)
+@pytest.mark.parametrize("empty, message", [(2, "the training data is empty"), (3, "the forget data is empty")])
+def test_relearning_from_nothing_is_refused(relearn, empty, message, lost):
+    arguments = [part[:0] if place == empty else part for place, part in enumerate(lost)]
+    with pytest.raises(ValueError, match=message):
+        relearn(*arguments)
 
 
 @pytest.mark.parametrize("relearn, settings", [(RELEARN[0], {"per_epoch": 40}), (RELEARN[1], {"lr": 0.05})])

@@ -71,6 +71,12 @@ def test_the_control_is_the_noise_before_its_first_step():
     assert torch.equal(control.labels, hardly.labels) and control.samples == 0
 
 
+@pytest.mark.parametrize("bad", [dict(forget=[]), dict(per_class=0), dict(per_class=2.5)], ids=str)
+def test_the_control_names_bad_settings(bad):
+    with pytest.raises(ValueError, match=next(iter(bad))):
+        unlearned_noise(**dict(forget=[1], shape=(3, 8, 8)) | bad)
+
+
 def test_classes_learned_together_equal_each_learned_alone(float32, monkeypatch):
     start = torch.randn(10, 3, 8, 8)
 
@@ -164,10 +170,15 @@ def test_first_and_labelled_keep_the_rest():
         (dict(total=1), "total is 1 for 2 forget classes"),
         (dict(steps=-1), "steps is -1"),
         (dict(lr=0.0), "lr is 0.0"),
+        (dict(per_class=2.5), "per_class is 2.5"),
+        (dict(lr=float("inf")), "lr is inf"),
         (dict(penalty=-0.1), "penalty is -0.1"),
+        (dict(penalty=float("nan")), "penalty is nan"),
+        (dict(penalty=float("inf")), "penalty is inf"),
         (dict(batchnorm="off"), "batchnorm is 'off'"),
         (dict(forget=[K]), f"forget class {K}"),
         (dict(forget=[]), "no forget class"),
+        (dict(forget=[1.0]), "forget class 1.0"),
         (dict(shape=(1, 8, 8)), r"does not take images of shape \[1, 8, 8\]"),
     ],
     ids=str,

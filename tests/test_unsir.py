@@ -218,6 +218,17 @@ def test_every_slip_of_released_is_a_switch():
     assert torch.equal(result.noise.images[5:], alone.images[:5])
 
 
+def test_released_labels_the_noise_zero_even_where_class_zero_stays():
+    result = released(convnet(), [2], retained(forget=[2]), per_class=5)
+    assert (result.noise.labels == 0).all() and len(result.noise) == 3
+
+
+def test_unlearned_models_come_without_gradients():
+    retain = retained()
+    for model in (repair(convnet(), retain).model, unsir(convnet(), [1], retain, **QUICK).model):
+        assert all(p.grad is None for p in model.parameters())
+
+
 @pytest.mark.parametrize("make, impair_lr", [(convnet, 0.1), (plain, 0.05), (mlp, 0.1)])
 def test_unsir_erases_the_class_and_keeps_the_others(make, impair_lr):
     both = floats(SHAPES[make], 600, seed=2)
@@ -258,6 +269,9 @@ def nan(samples: Samples) -> Samples:
         *((dict([(name, -1)]), f"{name} is -1") for name in ["batch_size", "repair_lr", "copies"]),
         (dict(noise_per_class=0), "per_class is 0"),
         (dict(noise_steps=0), "steps is 0"),
+        (dict(copies=2.5), "copies is 2.5"),
+        (dict(forget=[1.0]), "forget class 1.0"),
+        (dict(penalty=float("nan")), "penalty is nan"),
         (dict(noise_lr=-0.1), "lr is -0.1"),
         (dict(penalty=-1), "penalty is -1"),
         (dict(noise_total=0), "total is 0"),

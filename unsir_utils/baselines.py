@@ -50,7 +50,13 @@ def _sgd(model, samples, objective, epochs, lr, batch_size, seed) -> nn.Module:
 
 
 def fisher_forgetting(
-    model: nn.Module, retain: Samples, forget: Iterable[int], *, alpha: float = 1e-6, method: str = "layerwise", seed: int = 0
+    model: nn.Module,
+    retain: Samples,
+    forget: Iterable[int],
+    *,
+    alpha: float = 1e-6,
+    method: str = "layerwise",
+    seed: int = 0,
 ) -> nn.Module:
     """Adds Gaussian noise to every weight, the more the less the retain data need it.
 

@@ -15,11 +15,20 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from .paths import results_root
 from .progress import progress
-from .results import root
 from .training import cpu_has_bfloat16
 
-PRESENTATION = {"plots.py", "progress.py", "results.py", "run.py", "__init__.py"}  # no record depends on these
+PRESENTATION = {
+    "__init__.py",
+    "paths.py",
+    "plots.py",
+    "progress.py",
+    "readme.py",
+    "results.py",
+    "run.py",
+    "summary.py",
+}  # no record depends on these
 SOURCES = [p for p in sorted(Path(__file__).parent.glob("*.py")) if p.name not in PRESENTATION]
 
 
@@ -32,7 +41,7 @@ def run_cases(function: Callable[..., list[dict]], cases: Iterable[dict], label:
     """
     source, rows = _source(function), []
     for case in progress(list(cases), label):
-        path = root() / "checkpoints" / "cases" / f"{_fingerprint(source, case)}.json"
+        path = results_root() / "checkpoints" / "cases" / f"{_fingerprint(source, case)}.json"
         if not path.exists():
             records = function(**case)
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,9 +18,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from . import shapes
+from .paths import data_root
 from .samples import Samples
 
-ROOT = Path(__file__).resolve().parent.parent / "data"
 VALIDATION_SHARE = 0.1
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # the released notebook's
 IMAGE_FILES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
@@ -141,7 +140,7 @@ def _cifar(kind: str, root: str | Path | None) -> Raw:
     import torchvision.datasets
 
     source = getattr(torchvision.datasets, kind)
-    folder = Path(root or os.environ.get("UNSIR_DATA") or ROOT).expanduser()
+    folder = Path(root or data_root()).expanduser()
     _ensure_cifar(source, folder)
     train, test = source(folder, train=True), source(folder, train=False)
 
@@ -156,8 +155,8 @@ def _ensure_cifar(source: type, folder: Path) -> None:
     base = folder / source.base_folder
     wanted = [*source.train_list, *source.test_list, [source.meta["filename"], source.meta["md5"]]]
     by_hand = (
-        f"Download {source.url} (md5 {source.tgz_md5}), unpack it so that {base}/{wanted[0][0]} exists, or name a folder that holds "
-        f"{source.base_folder}/ in the environment variable UNSIR_DATA."
+        f"Download {source.url} (md5 {source.tgz_md5}), unpack it so that {base}/{wanted[0][0]} exists, "
+        f"or name a folder that holds {source.base_folder}/ in the environment variable UNSIR_DATA."
     )
     if not base.exists():
         print(f"{source.__name__} is not in {folder}: downloading {source.url}", file=sys.stderr)

@@ -85,4 +85,16 @@ def method_points(axis: Axes, x: float, values: Sequence[float], method: str, **
     colour, marker = METHOD_STYLE[method]
     mean = float(np.mean(values))
     reach = [[mean - min(values)], [max(values) - mean]]
-    axis.errorbar(x, mean, yerr=reach, color=colour, marker=marker, markersize=7, capsize=2, linestyle="", mec="k", mew=0.4, **options)
+    axis.errorbar(
+        x,
+        mean,
+        yerr=reach,
+        color=colour,
+        marker=marker,
+        markersize=7,
+        capsize=2,
+        linestyle="",
+        mec="k",
+        mew=0.4,
+        **options,
+    )

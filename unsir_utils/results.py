@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-import os
+import platform
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
+import torch
 import yaml
 from matplotlib.figure import Figure
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+from .paths import REPOSITORY, results_root
+from .training import cpu_has_bfloat16
+
 PAPER = REPOSITORY / "data" / "paper.yaml"
-
-
-def root() -> Path:
-    """The results folder; the environment variable UNSIR_RESULTS names another."""
-    return Path(os.environ.get("UNSIR_RESULTS") or REPOSITORY / "results")
 
 
 class Results:
@@ -25,7 +24,7 @@ class Results:
 
     def __init__(self, notebook: str, profile: str) -> None:
         self.notebook, self.profile = notebook, profile
-        self.folder = root() / profile
+        self.folder = results_root() / profile
 
     def _path(self, kind: str, suffix: str, name: str = "") -> Path:
         path = self.folder / kind / f"{self.notebook}{'_' + name if name else ''}.{suffix}"
@@ -42,6 +41,10 @@ class Results:
         text = latex.to_latex(index=False, caption=_latex_escape(caption), label=label, escape=False)
         self._path("tables", "tex", name).write_text(text)
 
+    def text(self, markdown: str, name: str) -> None:
+        """Saves generated prose, for the README to show."""
+        self._path("tables", "md", name).write_text(f"{markdown}\n")
+
     def records(self, frame: pd.DataFrame, name: str = "records") -> None:
         """Saves the long-format csv, one row a case and seed, seconds in a file of their own."""
         timed = [c for c in frame.columns if c.startswith("seconds")]
@@ -51,7 +54,7 @@ class Results:
 
     def figure(self, figure: Figure, name: str = "") -> None:
         """Saves a figure as png and pdf, the profile in its corner."""
-        figure.text(0.995, 0.005, f"profile: {self.profile}", ha="right", va="bottom", fontsize=6, color="0.45")
+        figure.text(0.995, -0.01, f"profile: {self.profile}", ha="right", va="top", fontsize=6, color="0.45")
         figure.savefig(self._path("figures", "png", name), dpi=160, bbox_inches="tight")
         figure.savefig(self._path("figures", "pdf", name), bbox_inches="tight", metadata={"CreationDate": None})
 
@@ -60,11 +63,25 @@ class Results:
         broken = [k for k, v in numbers.items() if isinstance(v, float) and not math.isfinite(v)]
         if broken:
             raise ValueError(f"{', '.join(broken)}: not a finite number; nothing was measured")
-        self._path("numbers", "json").write_text(json.dumps(numbers, indent=1) + "\n")
+        text = json.dumps({**numbers, "environment": environment()}, indent=1)
+        self._path("numbers", "json").write_text(text + "\n")
+
+
+def environment() -> dict[str, str | int]:
+    """What the numbers depend on besides the code."""
+    cuda = torch.cuda.is_available()
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": version("torchvision"),
+        "device": torch.cuda.get_device_name() if cuda else f"CPU, {platform.machine()}",
+        "bfloat16": str(torch.cuda.is_bf16_supported() if cuda else cpu_has_bfloat16()).lower(),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def mean_std(values: pd.Series, digits: int = 1) -> str:
-    """"mean ± std" (sample standard deviation) of the values that are there; the mean alone of one; empty of none."""
+    """ "mean ± std" (sample standard deviation) of the values that are there; the mean alone of one; empty of none."""
     values = values.dropna()
     if values.empty:
         return ""
@@ -90,6 +107,14 @@ def paper_cells(table: str) -> pd.DataFrame:
 
 def _latex_escape(text: object) -> str:
     text = str(text)
-    for plain, safe in [("&", r"\&"), ("%", r"\%"), ("_", r"\_"), ("#", r"\#"), ("±", r"$\pm$"), (">", "$>$"), ("λ", r"$\lambda$")]:
+    for plain, safe in [
+        ("&", r"\&"),
+        ("%", r"\%"),
+        ("_", r"\_"),
+        ("#", r"\#"),
+        ("±", r"$\pm$"),
+        (">", "$>$"),
+        ("λ", r"$\lambda$"),
+    ]:
         text = text.replace(plain, safe)
     return text

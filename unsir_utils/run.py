@@ -1,6 +1,6 @@
 """Runs a notebook in a profile: checks the parameters, executes a copy, keeps it under results/<profile>/.
 
-    python -m unsir_utils.run notebooks/01_cifar10.ipynb --profile quick
+python -m unsir_utils.run notebooks/01_cifar10.ipynb --profile quick
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import yaml
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from .results import REPOSITORY, root
+from .paths import REPOSITORY, results_root
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 PROFILES = NOTEBOOKS / "profiles"
@@ -78,7 +78,7 @@ def run(notebook: Path, profile: str = DEFAULT, overrides: dict | None = None) -
         raise ValueError(f"no notebook {notebook}: choose one of {known}")
     values = {**profile_values(profile).get(notebook.stem, {}), **(overrides or {}), "profile": profile}
     check_parameters(notebook, values)
-    folder = root() / profile
+    folder = results_root() / profile
     notebook, done, failed = notebook.resolve(), folder / notebook.name, folder / "failed" / notebook.name
     failed.parent.mkdir(parents=True, exist_ok=True)
     failed.unlink(missing_ok=True)
@@ -112,39 +112,22 @@ def _tidy(path: Path) -> None:
     nbformat.write(notebook, path)
 
 
-def seconds_of(executed: Path) -> float:
-    return nbformat.read(executed, as_version=4).metadata["unsir"]["seconds"]
-
-
-def summary(profile: str, names: list[str]) -> str:
-    """A line per notebook: seconds and where its results are; then the page to open."""
-    folder = root() / profile
-    lines = [f"{name:<24} {seconds_of(folder / f'{name}.ipynb'):7.1f} s   {_shown(folder / name)}.ipynb" for name in names]
-    return "\n".join([*lines, f"open {_shown(folder / names[0])}.ipynb"])
-
-
-def _shown(path: Path) -> str:
-    return os.path.relpath(path)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("notebooks", type=Path, nargs="+")
     parser.add_argument("--profile", default=DEFAULT, help=f"one of {', '.join(profiles())}; default {DEFAULT}")
-    parser.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="override one parameter")
-    parser.add_argument("--summary", action="store_true", help="run nothing; print what is there")
+    parser.add_argument(
+        "-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="override one parameter"
+    )
     arguments = parser.parse_args()
     try:
-        if arguments.summary:
-            print(summary(arguments.profile, [n.stem for n in arguments.notebooks]))
-            return
         pairs = [p.partition("=") for p in arguments.parameter]
         overrides = {name: yaml.safe_load(value) for name, _, value in pairs}
         for notebook in arguments.notebooks:
             print(f"{notebook.stem:<24} running, profile {arguments.profile}", flush=True)
             start = time.perf_counter()
             done = run(notebook, arguments.profile, overrides)
-            print(f"{notebook.stem:<24} {time.perf_counter() - start:7.1f} s   {_shown(done)}", flush=True)
+            print(f"{notebook.stem:<24} {time.perf_counter() - start:7.1f} s   {os.path.relpath(done)}", flush=True)
     except (ValueError, RuntimeError, FileNotFoundError) as error:
         sys.exit(str(error))
 

@@ -22,11 +22,12 @@ from torch import nn
 from . import checks, models
 from .data import Data
 from .metrics import evaluate
+from .paths import results_root
 from .progress import progress
 from .samples import chunks
 from .training import adam, one_epoch, precision, seeded
 
-FOLDER = Path(os.environ.get("UNSIR_RESULTS") or Path(__file__).resolve().parent.parent / "results") / "checkpoints"
+FOLDER = results_root() / "checkpoints"
 SAVE_EVERY_S = 20.0  # a state smaller than this much work is not worth its write
 
 

@@ -124,9 +124,7 @@ def _without_noise(s: Scenario, **options) -> tuple[nn.Module, float]:
 
 def _unsir(s: Scenario, **options) -> tuple[nn.Module, float]:
     learning = {short: options.pop(long) for long, short in NOISE_OPTIONS.items() if long in options}
-    found = unsir(
-        s.original, s.forget, s.retain_subset, noise=_noise(s, tuple(learning.items())), seed=s.seed, **options
-    )
+    found = unsir(s.original, s.forget, s.retain_subset, noise=_noise(s, tuple(learning.items())), seed=s.seed, **options)
     return found.model, sum(found.seconds.values())
 
 
@@ -176,7 +174,12 @@ def measure(model: nn.Module, s: Scenario) -> dict:
     """A_Dr and A_Df in % on the test set, and how the predictions on its forget samples are spread."""
     a_dr, a_df = metrics.retain_forget_accuracy(model, s.loaded.test, s.forget)
     spread = metrics.prediction_distribution(model, s.loaded.test.only(s.forget))
-    return {"A_Dr": a_dr, "A_Df": a_df, "entropy": metrics.normalised_entropy(spread), "largest_share": spread.max().item()}
+    return {
+        "A_Dr": a_dr,
+        "A_Df": a_df,
+        "entropy": metrics.normalised_entropy(spread),
+        "largest_share": spread.max().item(),
+    }
 
 
 def relearn(model: nn.Module, s: Scenario, *, watched: int, steps_cap: int, **options) -> dict:

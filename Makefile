@@ -1,0 +1,86 @@
+# `make` alone prints the targets. Linux, macOS or WSL; Python 3.11 or newer, git and make.
+PROFILE ?= quick
+LAUNCH ?=
+
+# An active virtual or conda environment is used (but conda's base, which is no place for a project); otherwise .venv.
+ifneq ($(VIRTUAL_ENV),)
+ENV := $(VIRTUAL_ENV)
+else ifneq ($(filter-out base,$(CONDA_DEFAULT_ENV)),)
+ENV := $(CONDA_PREFIX)
+else
+ENV := .venv
+endif
+PYTHON := $(ENV)/bin/python
+UV := $(shell command -v uv 2>/dev/null)
+STAMP := $(ENV)/.unsir-installed
+ifneq ($(UV),)
+INSTALL = "$(UV)" pip install --quiet --python "$(PYTHON)"
+else
+INSTALL = "$(PYTHON)" -m pip install --quiet --disable-pip-version-check
+endif
+
+NOTEBOOKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
+DONE := results/$(PROFILE)/.done
+CODE := $(wildcard unsir_utils/*.py) data/paper.yaml data/claims.yaml $(wildcard notebooks/profiles/$(PROFILE).yaml)
+RUN = $(LAUNCH) "$(PYTHON)" -m unsir_utils.run --profile $(PROFILE)
+NOW_ALL := $(NOTEBOOKS:%=$(DONE)/%)
+
+.DEFAULT_GOAL := help
+.PHONY: help env reproduce test lint unit check-notebooks lab readme lock clean $(NOTEBOOKS)
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
+	@printf "%-16s %s\n" "NAME" "one notebook: $(NOTEBOOKS)"
+	@echo "PROFILE=quick (no network, minutes), laptop (real CIFAR, hours), paper (a GPU), smoke (the tests)"
+
+env:  ## create the environment and install what is missing
+	@test -x "$(PYTHON)" || { $(CREATE_VENV); }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version.split()[0])'
+	@if [ "$$(cat "$(STAMP)" 2>/dev/null)" != "$(CURDIR)" ] || [ pyproject.toml -nt "$(STAMP)" ] || [ requirements.lock -nt "$(STAMP)" ]; then \
+		echo "installing into $(ENV) (about 6 GB on Linux, where torch brings CUDA; 2 GB elsewhere)"; \
+		$(if $(filter .venv,$(ENV)),$(INSTALL) -r requirements.lock &&) $(INSTALL) -e '.[test]' && echo "$(CURDIR)" > "$(STAMP)"; \
+	fi
+
+define CREATE_VENV
+for python in python3.12 python3.11 python3 python; do \
+	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		echo "creating $(ENV) with $$python"; \
+		$(if $(UV),"$(UV)" venv --quiet --python "$$(command -v $$python)" "$(ENV)",$$python -m venv "$(ENV)"); exit $$?; \
+	fi; \
+done; echo "Python 3.11 or newer was not found: install it first"; exit 1
+endef
+
+reproduce: $(NOW_ALL)  ## every notebook, table and figure of PROFILE (default quick)
+	@"$(PYTHON)" -m unsir_utils.summary --profile $(PROFILE) $(NOTEBOOKS)
+
+$(NOTEBOOKS): %: $(DONE)/%
+	@"$(PYTHON)" -m unsir_utils.summary --profile $(PROFILE) $@
+
+# The stamps are not in git: what a clone brings along was made elsewhere, and is made anew here.
+$(DONE)/%: notebooks/%.ipynb $(CODE) | env
+	@$(RUN) $<
+	@mkdir -p $(@D) && touch $@
+
+test: lint unit check-notebooks  ## lint, unit tests, every notebook in the smoke profile, nbval
+
+lint: env  ## ruff over modules, tests and notebooks
+	@"$(PYTHON)" -m ruff check .
+	@"$(PYTHON)" -m ruff format --check unsir_utils tests
+
+unit: env  ## unit tests and the notebooks in the smoke profile
+	@"$(PYTHON)" -m pytest tests
+
+check-notebooks: env  ## nbval: do the tagged outputs of the committed copy come out again?
+	@UNSIR_RESULTS=$$(mktemp -d) "$(PYTHON)" -m pytest --nbval-lax --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval.cfg results/quick/00_start_here.ipynb
+
+lab: env  ## JupyterLab
+	@"$(PYTHON)" -m jupyterlab notebooks/00_start_here.ipynb
+
+readme: env  ## the generated parts of README.md, from results/
+	@"$(PYTHON)" -m unsir_utils.readme
+
+lock:  ## requirements.lock, exact versions for every platform, from pyproject.toml (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --extra test --no-header --no-emit-index-url --output-file requirements.lock pyproject.toml
+
+clean:  ## forget what was made here; trained models stay until results/checkpoints is deleted
+	rm -rf results/*/.done results/*/failed results/smoke results/mine

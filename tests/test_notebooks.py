@@ -1,0 +1,121 @@
+import ast
+import csv
+import re
+import statistics
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from unsir_utils import run
+from unsir_utils.paths import REPOSITORY
+
+PATHS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+EACH = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+
+
+def read(path: Path):
+    return nbformat.read(path, as_version=4)
+
+
+def code(path: Path) -> list:
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def parameters(path: Path) -> list:
+    return [cell for cell in code(path) if "parameters" in cell.metadata.get("tags", [])]
+
+
+def test_there_are_notebooks():
+    assert len(PATHS) >= 2
+
+
+@EACH
+def test_it_is_stored_without_results(path):
+    nbformat.validate(read(path))
+    assert all(not cell.outputs and cell.execution_count is None for cell in code(path))
+
+
+@EACH
+def test_it_runs_in_any_python3_kernel(path):
+    assert read(path).metadata.kernelspec.name == "python3"
+
+
+@EACH
+def test_one_cell_holds_the_parameters_as_typed_and_explained_literals(path):
+    (cell,) = parameters(path)
+    lines = cell.source.splitlines()
+    for statement in ast.parse(cell.source).body:
+        assert isinstance(statement, ast.AnnAssign), f"not an annotated assignment: {ast.unparse(statement)}"
+        value, name = ast.literal_eval(statement.value), statement.target.id
+        assert type(value).__name__ in ast.unparse(statement.annotation) or value is None, name
+        rest = lines[statement.end_lineno - 1].encode()[statement.end_col_offset :].decode()
+        assert rest.strip().startswith("#"), f"{name} has no comment"
+    assert 'profile: str = "mine"' in cell.source
+
+
+@EACH
+def test_it_holds_no_absolute_path(path):
+    text = path.read_text()
+    assert str(REPOSITORY) not in text and str(Path.home()) not in text
+    assert not re.findall(r"""["'(]/\w[^"']*|\b[A-Z]:\\\\\w[^"']*""", "\n".join(c.source for c in read(path).cells))
+
+
+@EACH
+def test_it_starts_with_a_title(path):
+    first = read(path).cells[0]
+    assert first.cell_type == "markdown" and re.match(r"# \w", first.source), first.source.splitlines()[0]
+
+
+@EACH
+def test_text_comes_between_its_cells_and_they_are_short(path):
+    kinds = "".join(cell.cell_type[0] for cell in read(path).cells)
+    assert "ccc" not in kinds
+    assert max(len(cell.source.splitlines()) for cell in code(path)) <= 25
+    assert all(cell.source.strip() for cell in read(path).cells)
+
+
+@EACH
+def test_its_links_lead_somewhere(path):
+    text = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+@pytest.mark.smoke
+@EACH
+def test_it_runs_from_end_to_end(path, tmp_path, monkeypatch):
+    for name in ("OMP_NUM_THREADS", *run.KERNEL_SETTINGS):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
+    monkeypatch.setenv("UNSIR_THREADS", "1")
+    copy = run.run(path, "smoke")
+    assert copy == tmp_path / "smoke" / path.name
+    outputs = [output for cell in code(copy) for output in cell.outputs]
+    assert [o for o in outputs if o.output_type == "error" or o.get("name") == "stderr"] == []
+    for place in (REPOSITORY, tmp_path, Path.home()):
+        assert str(place) not in copy.read_text()
+    for kind, suffix in [("tables", "csv"), ("tables", "md"), ("tables", "tex"), ("figures", "png"), ("figures", "pdf"),
+                         ("numbers", "json")]:  # fmt: skip
+        files = list((copy.parent / kind).glob(f"{path.stem}*.{suffix}"))
+        assert files and all(file.stat().st_size > 0 for file in files), f"no {suffix} in {kind}"
+    if path.stem == "01_cifar10":
+        assert_the_table_is_that_of_its_records(copy.parent / "tables" / path.stem)
+
+
+def rows(file: str) -> list[dict]:
+    with open(file, newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+def assert_the_table_is_that_of_its_records(stem: Path) -> None:
+    table, records = rows(f"{stem}.csv"), rows(f"{stem}_records.csv")
+    runs = {(r["model"], r["n_forget"], r["method"]) for r in records}
+    assert {(row["model"], row["#forget"], row["method"]) for row in table} == runs and len(table) == len(runs)
+    for row in table:
+        for measure in ("A_Dr", "A_Df"):
+            key = row["model"], row["#forget"], row["method"]
+            values = [float(r[measure]) for r in records if (r["model"], r["n_forget"], r["method"]) == key]
+            mean, *spread = map(float, row[f"{measure} (%)"].split(" ± "))
+            assert mean == pytest.approx(statistics.mean(values), abs=0.051)
+            assert spread == ([pytest.approx(statistics.stdev(values), abs=0.051)] if len(values) > 1 else [])

@@ -1,0 +1,158 @@
+import json
+import math
+from itertools import product
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from unsir_utils import results
+from unsir_utils.results import Results, markdown, mean_std, paper_cells
+
+PAPER = yaml.safe_load(results.PAPER.read_text())
+
+
+@pytest.fixture
+def book(tmp_path, monkeypatch) -> Results:
+    monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
+    return Results("07_tiny", "smoke")
+
+
+def text(book: Results, file: str) -> str:
+    return (book.folder / file).read_text()
+
+
+FRAME = pd.DataFrame(
+    [["UNSIR", "0.0 ± 0.1", "50 %"], ["A & B", ">3", ""], ["a_b #1", "007", "NA"]], columns=["method", "A_Dr (%)", "λ"]
+)
+
+
+def test_a_table_is_csv_that_comes_back_as_it_was(book):
+    book.table(FRAME, "Some numbers.")
+    back = pd.read_csv(book.folder / "tables" / "07_tiny.csv", dtype=str, keep_default_na=False)
+    pd.testing.assert_frame_equal(back, FRAME, check_dtype=False)
+
+
+def test_a_table_is_markdown_with_the_profile_in_its_caption(book):
+    book.table(FRAME, "Some numbers.")
+    lines = text(book, "tables/07_tiny.md").splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[:5]]
+    assert [cells[0], *cells[2:]] == [FRAME.columns.tolist(), *FRAME.values.tolist()]
+    assert lines[5:] == ["", "Some numbers. Profile: smoke."]
+
+
+def test_a_table_is_latex_with_its_special_characters_escaped(book):
+    book.table(FRAME, "A_Dr, 50 % & more.", "wide")
+    latex = text(book, "tables/07_tiny_wide.tex")
+    for row in (
+        r"method & A\_Dr (\%) & $\lambda$ \\",
+        r"UNSIR & 0.0 $\pm$ 0.1 & 50 \% \\",
+        r"A \& B & $>$3 &  \\",
+        r"a\_b \#1 & 007 & NA \\",
+        r"\caption{A\_Dr, 50 \% \& more. Profile: smoke.}",
+        r"\label{tab:07_tiny_wide}",
+        r"\toprule",
+    ):
+        assert row in latex
+    assert latex.isascii()
+
+
+def test_named_tables_lie_side_by_side(book):
+    for name in ("", "one", "two"):
+        book.table(FRAME, "Caption.", name)
+    files = {path.name for path in (book.folder / "tables").iterdir()}
+    assert files == {f"07_tiny{name}.{kind}" for name, kind in product(["", "_one", "_two"], ["csv", "md", "tex"])}
+
+
+def test_records_have_their_seconds_in_a_file_of_their_own(book):
+    frame = pd.DataFrame({"seed": [0, 1], "A_Df": [1.5, math.nan], "seconds": [0.1, 0.2], "seconds_noise": [0.3, 0.4]})
+    book.records(frame)
+    kept, timed = (pd.read_csv(book.folder / kind / "07_tiny_records.csv") for kind in ("tables", "seconds"))
+    pd.testing.assert_frame_equal(kept, frame[["seed", "A_Df"]])
+    pd.testing.assert_frame_equal(timed, frame)
+
+
+def test_records_without_seconds_are_one_file(book):
+    book.records(pd.DataFrame({"seed": [0]}), "rates")
+    assert [p.relative_to(book.folder).as_posix() for p in book.folder.rglob("*.csv")] == ["tables/07_tiny_rates.csv"]
+
+
+def test_numbers_come_back(book):
+    numbers = dict(A_Df=0.25, n=3, label="ok", none=None, seeds=[0, 1], mean=np.float64(1.5))
+    book.numbers(**numbers)
+    assert json.loads(text(book, "numbers/07_tiny.json")) == numbers
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf, np.float64("nan")])
+def test_numbers_that_are_none_are_refused_by_name(book, broken):
+    with pytest.raises(ValueError, match="^worse, worst: not a finite number"):
+        book.numbers(good=1.0, worse=broken, worst=broken)
+    assert not list(book.folder.rglob("*.json"))
+
+
+def test_a_figure_is_png_and_pdf_with_the_profile_in_it(book):
+    figure, _ = plt.subplots(figsize=(1, 1))
+    book.figure(figure, "curve")
+    assert (book.folder / "figures" / "07_tiny_curve.png").read_bytes().startswith(b"\x89PNG")
+    assert (book.folder / "figures" / "07_tiny_curve.pdf").read_bytes().startswith(b"%PDF")
+    assert [t.get_text() for t in figure.texts] == ["profile: smoke"]
+    plt.close(figure)
+
+
+def test_a_figure_has_the_same_bytes_every_time(book):
+    def drawn(suffix: str) -> bytes:
+        figure, axis = plt.subplots(figsize=(1, 1))
+        axis.plot([0, 1])
+        book.figure(figure)
+        plt.close(figure)
+        return (book.folder / "figures" / f"07_tiny.{suffix}").read_bytes()
+
+    assert drawn("pdf") == drawn("pdf") and drawn("png") == drawn("png")
+
+
+@pytest.mark.parametrize(
+    "values, digits, expected",
+    [
+        ([], 1, ""),
+        ([math.nan], 1, ""),
+        ([2.25], 2, "2.25"),
+        ([2.0, math.nan], 1, "2.0"),
+        ([1.0, 3.0], 2, "2.00 ± 1.41"),
+        ([1.0, 3.0, math.nan], 1, "2.0 ± 1.4"),
+        ([5.0, 5.0], 1, "5.0 ± 0.0"),
+    ],
+    ids=str,
+)
+def test_mean_and_deviation_by_hand(values, digits, expected):
+    assert mean_std(pd.Series(values, dtype=float), digits) == expected
+
+
+def test_markdown_leaves_text_as_it_is():
+    assert (
+        markdown(pd.DataFrame([["0.10", "1e5"]], columns=["a", "b"])).splitlines()[-1].split()
+        == "| 0.10 | 1e5 |".split()
+    )
+
+
+@pytest.mark.parametrize("table", PAPER["tables"])
+def test_the_papers_cells_are_known_and_say_where_from(table):
+    cells = paper_cells(table)
+    assert list(cells.columns) == ["model", "row", "method", "metric", "value", "source"]
+    assert len(cells) == len(PAPER["tables"][table]) > 0 and cells.notna().all().all()
+    assert set(cells.source) <= PAPER["sources"].keys()
+    assert cells.value.between(0, 100).all()
+    assert not cells.duplicated(["model", "row", "method", "metric"]).any()
+
+
+def test_every_source_that_is_named_is_explained():
+    named = {cell[-1] for cells in PAPER["tables"].values() for cell in cells} | {
+        e["source"] for e in PAPER["efficiency"]
+    }
+    assert named == PAPER["sources"].keys()
+
+
+def test_an_unknown_table_of_the_paper_is_an_error():
+    with pytest.raises(ValueError, match="has no table 'imagenet': choose one of cifar10"):
+        paper_cells("imagenet")

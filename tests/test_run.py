@@ -1,0 +1,179 @@
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from unsir_utils import run
+
+NOTEBOOKS = sorted(run.NOTEBOOKS.glob("*.ipynb"))
+PARAMETERS = 'profile: str = "mine"\nseeds: list = [0, 1]\nlr: float = 0.5\nsteps: int = 3\nlimit: int = None\nfast: bool = False'
+
+
+@pytest.fixture(autouse=True)
+def settings_of_kernels(monkeypatch):
+    """What `run` puts into the environment is gone after a test."""
+    for name in ("OMP_NUM_THREADS", *run.KERNEL_SETTINGS):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("UNSIR_THREADS", "1")
+
+
+@pytest.fixture
+def no_kernel(monkeypatch):
+    monkeypatch.setattr(papermill, "execute_notebook", lambda *_, **__: pytest.fail("a kernel was started"))
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A repository with one notebook, a profile `huge` that changes it, one `stale` that names another, and results."""
+    monkeypatch.setattr(run, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(run, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(run, "PROFILES", tmp_path / "notebooks" / "profiles")
+    monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path / "out"))
+    run.PROFILES.mkdir(parents=True)
+    write(tmp_path / "notebooks" / "tiny.ipynb", "print(profile, seeds, lr, steps)")
+    (run.PROFILES / "huge.yaml").write_text("tiny: {steps: 99}")
+    (run.PROFILES / "stale.yaml").write_text("gone: {steps: 99}")
+    (run.PROFILES / "empty.yaml").write_text("")
+    return tmp_path
+
+
+def write(path: Path, *cells: str) -> Path:
+    parameters = new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
+    cells = [new_markdown_cell("# Tiny"), parameters, *map(new_code_cell, cells)]
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "P"}}), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "name, profile, given, words",
+    [
+        ("absent", "quick", {}, ["absent.ipynb", "choose one of tiny"]),
+        ("tiny", "enormous", {}, ["unknown profile 'enormous'", "choose one of quick, empty, huge, stale"]),
+        ("tiny", "stale", {}, ["profile stale", "gone"]),
+        (
+            "tiny",
+            "quick",
+            {"step": 1},
+            ["tiny.ipynb has no parameter 'step'", "profile, seeds, lr, steps, limit, fast"],
+        ),
+        ("tiny", "quick", {"seeds": "0"}, ["seeds", "'0', a str", "a list", "[0, 1]"]),
+        ("tiny", "quick", {"steps": 1.0}, ["steps", "1.0, a float", "a int", "default 3"]),
+        ("tiny", "quick", {"lr": "0.5"}, ["lr", "'0.5', a str", "a float"]),
+        ("tiny", "quick", {"steps": True}, ["steps", "True, a bool", "a int"]),
+        ("tiny", "quick", {"fast": 1}, ["fast", "1, a int", "a bool"]),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_named_before_a_kernel_starts(project, no_kernel, name, profile, given, words):
+    with pytest.raises(ValueError) as error:
+        run.run(project / "notebooks" / f"{name}.ipynb", profile, given)
+    assert [word for word in words if word not in str(error.value)] == []
+    assert not (project / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"lr": 1}, {"lr": 1.5}, {"seeds": []}, {"limit": 3}, {"limit": "x"}, {"steps": None}, {"fast": True}],
+    ids=str,
+)
+def test_fitting_values_pass(project, given):
+    run.check_parameters(project / "notebooks" / "tiny.ipynb", given)
+
+
+def test_an_override_beats_the_profile_and_the_profile_the_default(project, monkeypatch):
+    given = []
+
+    def execute(source, target, parameters, **_):
+        given.append(parameters)
+        Path(target).write_bytes(Path(source).read_bytes())
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    for profile, overrides in [("quick", None), ("empty", None), ("huge", None), ("huge", {"steps": 5})]:
+        assert run.run(project / "notebooks" / "tiny.ipynb", profile, overrides).parent.name == profile
+    assert [values.pop("profile") for values in given] == ["quick", "empty", "huge", "huge"]
+    assert given == [{}, {}, {"steps": 99}, {"steps": 5}]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("profile", run.profiles())
+def test_every_profile_fits_every_notebook(profile, notebook):
+    run.check_parameters(notebook, run.profile_values(profile).get(notebook.stem, {}) | {"profile": profile})
+
+
+@pytest.mark.parametrize("profile", [p for p in run.profiles() if p != run.DEFAULT])
+def test_every_profile_speaks_of_every_notebook(profile):
+    assert list(yaml.safe_load((run.PROFILES / f"{profile}.yaml").read_text())) == [path.stem for path in NOTEBOOKS]
+
+
+def test_a_copy_of_a_notebook_that_succeeds_is_kept(project):
+    source = project / "notebooks" / "tiny.ipynb"
+    before = source.read_bytes()
+    copy = run.run(source, "huge", {"lr": 2})
+    assert copy == project / "out" / "huge" / "tiny.ipynb" and source.read_bytes() == before
+    notebook = nbformat.read(copy, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.cells[-1].outputs[0].text == "huge [0, 1] 2 99\n"
+    assert [cell.id for cell in notebook.cells] == [f"cell-{n}" for n in range(len(notebook.cells))]
+    assert 0 < notebook.metadata["unsir"]["seconds"] < 600 and "papermill" not in notebook.metadata
+    for place in (project, run.__file__, sys.prefix, Path.home()):
+        assert str(place) not in copy.read_text()
+    assert not re.search(r"\d{4}-\d\d-\d\dT\d\d:", copy.read_text()), "a time of the day differs from run to run"
+    assert not list((copy.parent / "failed").iterdir())
+
+
+def test_a_cell_that_fails_is_named_and_an_earlier_copy_stays(project):
+    source = write(project / "notebooks" / "tiny.ipynb", "1 / (lr - 0.5)", "print('not reached')")
+    earlier = project / "out" / "quick" / "tiny.ipynb"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("earlier")
+    with pytest.raises(RuntimeError) as error:
+        run.run(source)
+    failed = project / "out" / "quick" / "failed" / "tiny.ipynb"
+    assert f"open {failed}" in str(error.value) and "ZeroDivisionError" in str(error.value)
+    cells = nbformat.read(failed, as_version=4).cells
+    assert any(output.output_type == "error" for cell in cells for output in cell.get("outputs", []))
+    assert "not reached" not in str([cell.get("outputs") for cell in cells])
+    assert earlier.read_text() == "earlier"
+
+
+@pytest.mark.parametrize(
+    "arguments, word",
+    [
+        (["absent.ipynb"], "no notebook absent.ipynb"),
+        (["{tiny}", "--profile", "enormous"], "unknown profile 'enormous'"),
+        (["{tiny}", "-p", "step=1"], "no parameter 'step'"),
+        (["{tiny}", "-p", "steps=1.5"], "1.5, a float"),
+        (["{tiny}", "-p", "seeds=x"], "'x', a str"),
+    ],
+    ids=str,
+)
+def test_the_command_ends_with_a_message(project, no_kernel, monkeypatch, arguments, word):
+    tiny = str(project / "notebooks" / "tiny.ipynb")
+    monkeypatch.setattr(sys, "argv", ["run", *(a.replace("{tiny}", tiny) for a in arguments)])
+    with pytest.raises(SystemExit) as end:
+        run.main()
+    assert isinstance(end.value.code, str) and word in end.value.code
+
+
+def test_the_command_ends_with_a_message_when_a_cell_fails(project, monkeypatch):
+    def fail(*_, **__):
+        raise papermill.exceptions.PapermillExecutionError(2, 1, "1 / 0", "ZeroDivisionError", "division by zero", [])
+
+    monkeypatch.setattr(papermill, "execute_notebook", fail)
+    monkeypatch.setattr(sys, "argv", ["run", str(project / "notebooks" / "tiny.ipynb")])
+    with pytest.raises(SystemExit, match="tiny failed in cell 1: open .*tiny.ipynb"):
+        run.main()
+
+
+def test_the_command_hands_its_overrides_on(project, monkeypatch, capsys):
+    given = []
+    monkeypatch.setattr(run, "run", lambda *arguments: given.append(arguments) or project / "tiny.ipynb")
+    monkeypatch.setattr(sys, "argv", ["run", "tiny.ipynb", "--profile", "huge", "-p", "seeds=[3]", "-p", "lr=0.1"])
+    run.main()
+    assert given == [(Path("tiny.ipynb"), "huge", {"seeds": [3], "lr": 0.1})]
+    assert "tiny" in capsys.readouterr().out

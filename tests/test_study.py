@@ -1,0 +1,154 @@
+import math
+
+import pytest
+import torch
+
+from unsir_utils import metrics, models, store, study
+from unsir_utils.baselines import MaskedLogits
+from unsir_utils.study import METHODS, best, choose, compare, scenario
+
+REQUEST = dict(
+    data={"name": "shapes", "n_classes": 4, "per_class": 12},
+    recipe={"architecture": "AllCNN-0.125", "epochs": 1, "batch_size": 16},
+    forget=[1, 2],
+    retain_per_class=5,
+)
+NOISE = {"noise_per_class": 2, "noise_steps": 2, "copies": 2}
+OPTIONS = {"FineTune": {"epochs": 1}, "Fisher": {"per_class": 1}, "UNSIR": NOISE, "Released": {"used": 1}}
+RELEARNING = {"per_epoch": 16, "cap": 2, "watched": 4, "steps_cap": 2}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def empty_store(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "FOLDER", tmp_path_factory.mktemp("store"))
+        forget_all()
+        yield
+    forget_all()
+
+
+def forget_all():
+    for cached in (study._trained, study._noise, study.load_once):
+        cached.cache_clear()
+
+
+@pytest.fixture
+def tiny():
+    return scenario(**REQUEST)
+
+
+@pytest.mark.parametrize(
+    "accuracies, tolerance, chosen",
+    [
+        ([(90, 0.0), (95, 1.0), (99, 1.1)], 1.0, 1),
+        ([(90, 0.0), (95, 0.9), (99, 3.0)], 5.0, 2),
+        ([(90, 9.0), (50, 4.0), (99, 20.0)], 1.0, 1),
+        ([(50, 4.0), (90, 4.0)], 1.0, 1),
+        ([(10, 0.0), (99, 1.5)], 1.0, 0),
+        ([(90, 0.0), (90, 0.5)], 1.0, 0),
+    ],
+)
+def test_best_by_hand(accuracies, tolerance, chosen):
+    records = [{"A_Dr": r, "A_Df": f} for r, f in accuracies]
+    assert best(records, tolerance) is records[chosen]
+
+
+@pytest.mark.parametrize("rates", [[0.001, 0.1], [0.001, 0.001], [0.01]], ids=["two", "twice the same", "one"])
+def test_choose_marks_exactly_one_by_its_validation_accuracy(rates):
+    tried = choose("NegGrad", [{"lr": lr} for lr in rates], {"batch_size": 16}, **REQUEST)
+    assert [record["lr"] for record in tried] == rates
+    (chosen,) = (record for record in tried if record["chosen"])
+    assert chosen["A_Dr"] == best(tried)["A_Dr"] and chosen["A_Df"] == best(tried)["A_Df"]
+
+
+def test_settings_are_chosen_on_validation_data(tiny, monkeypatch):
+    seen, measure = [], metrics.retain_forget_accuracy
+    monkeypatch.setattr(metrics, "retain_forget_accuracy", lambda m, s, f: seen.append(s) or measure(m, s, f))
+    choose("NegGrad", [{"lr": 0.01}], {}, **REQUEST)
+    assert seen == [tiny.loaded.validation]
+    compare({"Original": ["Original", {}]}, **REQUEST)
+    assert seen[1:] == [tiny.loaded.test]
+
+
+def test_compare_measures_every_method(tiny):
+    labels = {f"{name}, as {n}": [name, OPTIONS.get(name, {})] for n, name in enumerate(METHODS)}
+    records = compare(labels, relearning=RELEARNING, **REQUEST)
+    assert [record["method"] for record in records] == list(labels)
+    for record in records:
+        assert 0 <= record["A_Dr"] <= 100 and 0 <= record["A_Df"] <= 100
+        assert 0 <= record["entropy"] <= 1 and 0.25 <= record["largest_share"] <= 1
+        assert record["seconds"] > 0 and math.isfinite(record["seconds"])
+        assert record["relearn_epochs"] in (None, 0, 1, 2) and record["relearn_steps"] in (None, 0, 1, 2)
+    by_name = dict(zip(METHODS, records, strict=True))
+    whole = metrics.retain_forget_accuracy(tiny.original, tiny.loaded.test, tiny.forget)
+    assert (by_name["Original"]["A_Dr"], by_name["Original"]["A_Df"]) == whole
+    assert by_name["Original"]["relearn_epochs"] == by_name["Original"]["relearn_steps"] == 0
+    assert by_name["Masked logits"]["A_Df"] == by_name["Retrain"]["A_Df"] == 0
+
+
+def test_compare_gives_the_same_records_every_time():
+    def records(seed):
+        study._noise.cache_clear()
+        labels = {name: [name, OPTIONS.get(name, {})] for name in ("NegGrad", "Fisher", "No noise", "UNSIR")}
+        return [{k: v for k, v in r.items() if k != "seconds"} for r in compare(labels, seed=seed, **REQUEST)]
+
+    assert records(0) == records(0)
+    assert any(one != other for one, other in zip(records(0), records(1), strict=True))
+
+
+def test_methods_leave_the_original_as_it_was(tiny):
+    before = {name: value.clone() for name, value in tiny.original.state_dict().items()}
+    for name in ("FineTune", "NegGrad", "Fisher", "Masked logits", "No noise", "UNSIR"):
+        study.apply(name, tiny, **OPTIONS.get(name, {}))
+    after = tiny.original.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_masked_model_is_relearned_without_its_mask(tiny, monkeypatch):
+    model, relearned = models.build("AllCNN-0.125", 4, seed=7), []
+    for name in ("relearn_epochs", "relearn_steps"):
+        monkeypatch.setattr(metrics, name, lambda m, *_, **__: relearned.append(m))
+    study.relearn(MaskedLogits(model, [1, 2]), tiny, **RELEARNING)
+    assert relearned == [model, model]
+
+
+def test_the_relearn_time_of_the_masked_model_is_that_of_the_bare_network(tiny):
+    with torch.no_grad():
+        network, _ = study.apply("NegGrad", tiny, lr=0.02, epochs=2, batch_size=8)
+    settings = RELEARNING | {"cap": 40, "lr": 0.05, "per_epoch": 40}
+    bare, masked = (study.relearn(m, tiny, **settings) for m in (network, MaskedLogits(network, [1, 2])))
+    assert bare == masked and bare["relearn_epochs"]
+
+
+def test_noise_is_learned_once_for_all_rates_and_its_seconds_count(tiny, monkeypatch):
+    study._noise.cache_clear()
+    learned, learn = [], study.learn_noise
+    monkeypatch.setattr(study, "learn_noise", lambda *a, **o: learned.append(learn(*a, **o)) or learned[-1])
+    seconds = [study.apply("UNSIR", tiny, **NOISE, impair_lr=lr)[1] for lr in (0.01, 0.02)]
+    assert len(learned) == 1 and min(seconds) > learned[0].seconds > 0
+    study.apply("UNSIR", tiny, **NOISE | {"noise_steps": 3})
+    assert [len(noise.losses) for noise in learned] == [2, 3]
+
+
+def test_retrain_never_saw_the_forget_classes(tiny, monkeypatch):
+    recipes = []
+    monkeypatch.setattr(study, "trained", lambda recipe, data: recipes.append(recipe))
+    study._trained.cache_clear()
+    with pytest.raises(AttributeError):
+        study.apply("Retrain", tiny)
+    study._trained.cache_clear()
+    assert [recipe.left_out for recipe in recipes] == [(1, 2)]
+
+
+def test_a_scenario_parts_its_training_data(tiny):
+    assert set(tiny.retain.labels.tolist()) == {0, 3} and set(tiny.forget_set.labels.tolist()) == {1, 2}
+    assert len(tiny.retain) + len(tiny.forget_set) == len(tiny.loaded.train)
+    assert tiny.retain_subset.labels.bincount().tolist() == [5, 0, 0, 5]
+    assert 0 <= tiny.accuracy <= 100
+
+
+def test_an_unknown_method_is_answered_with_the_known_ones(tiny):
+    with pytest.raises(ValueError, match="unknown method 'SISA': choose one of Original, Retrain"):
+        study.apply("SISA", tiny)
+    with pytest.raises(ValueError, match="unknown method 'SISA'"):
+        compare({"mine": ["SISA", {}]}, **REQUEST)
