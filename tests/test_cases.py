@@ -56,9 +56,7 @@ def test_a_case_runs_once_and_is_then_read(store):
     assert run_cases(square, [{"x": 3}])["square"].tolist() == [10]
 
 
-@pytest.mark.parametrize(
-    "other", [{"x": 2.5}, {"x": 2, "y": None}, {"x": 2, "y": [1]}, {"x": 2, "y": {"z": 1}}], ids=str
-)
+@pytest.mark.parametrize("other", [{"x": 2.5}, {"x": 2, "y": None}, {"x": 2, "y": [1]}, {"x": 2, "y": {"z": 1}}], ids=str)
 def test_other_arguments_are_another_case(other):
     run_cases(square, [{"x": 2}, other, {"x": 2}, other])
     assert CALLS == [2, other["x"]]
@@ -80,9 +78,7 @@ def test_the_order_in_which_arguments_are_given_does_not_matter():
     ids=["itself", "a function it calls", "a function that one calls", "a function it hands on"],
 )
 def test_a_change_of_the_source_runs_a_case_anew(notebook, text):
-    values = [
-        run_cases(notebook(text.replace("ONE", step))["case"], [{"x": 1}])["value"].item() for step in ("1", "2", "1")
-    ]
+    values = [run_cases(notebook(text.replace("ONE", step))["case"], [{"x": 1}])["value"].item() for step in ("1", "2", "1")]
     assert values == [2, 3, 2]
 
 

@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from unsir_utils import results
@@ -79,10 +80,14 @@ def test_records_without_seconds_are_one_file(book):
     assert [p.relative_to(book.folder).as_posix() for p in book.folder.rglob("*.csv")] == ["tables/07_tiny_rates.csv"]
 
 
-def test_numbers_come_back(book):
+def test_numbers_come_back_with_what_they_were_measured_on(book):
     numbers = dict(A_Df=0.25, n=3, label="ok", none=None, seeds=[0, 1], mean=np.float64(1.5))
     book.numbers(**numbers)
-    assert json.loads(text(book, "numbers/07_tiny.json")) == numbers
+    back = json.loads(text(book, "numbers/07_tiny.json"))
+    environment = back.pop("environment")
+    assert back == numbers
+    assert (environment["torch"], environment["threads"]) == (torch.__version__, torch.get_num_threads())
+    assert {"python", "torchvision", "device", "bfloat16"} <= environment.keys()
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf, -math.inf, np.float64("nan")])
@@ -130,10 +135,7 @@ def test_mean_and_deviation_by_hand(values, digits, expected):
 
 
 def test_markdown_leaves_text_as_it_is():
-    assert (
-        markdown(pd.DataFrame([["0.10", "1e5"]], columns=["a", "b"])).splitlines()[-1].split()
-        == "| 0.10 | 1e5 |".split()
-    )
+    assert markdown(pd.DataFrame([["0.10", "1e5"]], columns=["a", "b"])).splitlines()[-1].split() == "| 0.10 | 1e5 |".split()
 
 
 @pytest.mark.parametrize("table", PAPER["tables"])
@@ -147,9 +149,7 @@ def test_the_papers_cells_are_known_and_say_where_from(table):
 
 
 def test_every_source_that_is_named_is_explained():
-    named = {cell[-1] for cells in PAPER["tables"].values() for cell in cells} | {
-        e["source"] for e in PAPER["efficiency"]
-    }
+    named = {cell[-1] for cells in PAPER["tables"].values() for cell in cells} | {e["source"] for e in PAPER["efficiency"]}
     assert named == PAPER["sources"].keys()
 
 

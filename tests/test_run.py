@@ -11,7 +11,13 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from unsir_utils import run
 
 NOTEBOOKS = sorted(run.NOTEBOOKS.glob("*.ipynb"))
-PARAMETERS = 'profile: str = "mine"\nseeds: list = [0, 1]\nlr: float = 0.5\nsteps: int = 3\nlimit: int = None\nfast: bool = False'
+PARAMETERS = """profile: str = "mine"
+seeds: list = [0, 1]
+lr: float = 0.5
+steps: int = 3
+limit: int = None
+fast: bool = False"""
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +51,7 @@ def project(tmp_path, monkeypatch):
 def write(path: Path, *cells: str) -> Path:
     parameters = new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
     cells = [new_markdown_cell("# Tiny"), parameters, *map(new_code_cell, cells)]
-    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": {"name": "python3", "display_name": "P"}}), path)
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), path)
     return path
 
 

@@ -44,9 +44,7 @@ def test_without_nuisance_a_shape_is_centred_and_fills_part_of_the_image(shape):
 
 def test_textures_differ():
     axis = torch.linspace(-1, 1, 32)
-    painted = [
-        shapes._paint(name, axis[None, None, :], axis[None, :, None]).expand(1, 32, 32) for name in shapes.TEXTURES
-    ]
+    painted = [shapes._paint(name, axis[None, None, :], axis[None, :, None]).expand(1, 32, 32) for name in shapes.TEXTURES]
     assert len(torch.stack(painted).flatten(1).unique(dim=0)) == len(shapes.TEXTURES)
 
 

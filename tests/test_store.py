@@ -174,9 +174,7 @@ def test_the_record_says_how_the_model_was_made(tmp_path):
 
 def test_released_clips_gradients_and_halves_the_rate_when_the_test_loss_stalls(tmp_path, monkeypatch):
     clips = []
-    monkeypatch.setattr(
-        store, "one_epoch", lambda *_, clip_value, schedule: clips.append((clip_value, schedule)) or [1.0]
-    )
+    monkeypatch.setattr(store, "one_epoch", lambda *_, clip_value, schedule: clips.append((clip_value, schedule)) or [1.0])
     monkeypatch.setattr(store, "evaluate", lambda *_: (1.0, 50.0))
     history = trained(dataclasses.replace(RELEASED, epochs=7), data(), tmp_path).history
     assert [record["lr"] for record in history] == [0.01] * 5 + [0.005] * 2
@@ -194,9 +192,7 @@ def test_concurrent_callers_train_once(tmp_path, monkeypatch, epochs_run):
     one_epoch = store.one_epoch
     monkeypatch.setattr(store, "one_epoch", lambda *args, **options: time.sleep(0.02) or one_epoch(*args, **options))
     results, shared = [], data()
-    callers = [
-        threading.Thread(target=lambda: results.append(trained(ONECYCLE, shared, tmp_path).model)) for _ in range(3)
-    ]
+    callers = [threading.Thread(target=lambda: results.append(trained(ONECYCLE, shared, tmp_path).model)) for _ in range(3)]
     for caller in callers:
         caller.start()
     for caller in callers:

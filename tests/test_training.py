@@ -147,9 +147,7 @@ def test_precision_follows_the_device_and_the_layers(model, has_bfloat16, expect
 def test_weights_and_losses_stay_float32_under_autocast(monkeypatch):
     monkeypatch.setattr(training, "cpu_has_bfloat16", lambda: True)
     model, dtypes = convnet(), []
-    one_epoch(
-        model, SAMPLES.batches(8), sgd(model), objective=lambda z, y: dtypes.append(z.dtype) or F.cross_entropy(z, y)
-    )
+    one_epoch(model, SAMPLES.batches(8), sgd(model), objective=lambda z, y: dtypes.append(z.dtype) or F.cross_entropy(z, y))
     assert set(dtypes) == {torch.float32} == {p.dtype for p in model.parameters()}
 
 

@@ -191,8 +191,7 @@ def test_released_carries_the_noises_batchnorm_statistics_from_class_to_class_an
     model, retain, result = as_released
     model = copy.deepcopy(model)
     parts = [
-        learn_noise(model, [c], retain.shape, batchnorm="train", seed=seed, in_place=True)
-        for c, seed in [(0, 6), (2, 7)]
+        learn_noise(model, [c], retain.shape, batchnorm="train", seed=seed, in_place=True) for c, seed in [(0, 6), (2, 7)]
     ]
     learned = Noise(torch.cat([p.images[:3] for p in parts]), torch.zeros(6).long(), [], 0.0, 0)
     subset = retain.first(10)

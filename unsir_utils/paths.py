@@ -10,7 +10,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 def results_root() -> Path:
     """The results folder; the environment variable UNSIR_RESULTS names another."""
-    return Path(os.environ.get("UNSIR_RESULTS") or REPOSITORY / "results")
+    return Path(os.environ.get("UNSIR_RESULTS") or REPOSITORY / "results").resolve()
 
 
 def data_root() -> Path:

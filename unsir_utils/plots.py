@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 import torch
 from IPython.display import Markdown
@@ -80,21 +81,20 @@ def class_bars(axis: Axes, values: Tensor, names: Sequence[str], forget: Sequenc
     axis.set(ylabel=label)
 
 
-def method_points(axis: Axes, x: float, values: Sequence[float], method: str, **options: object) -> None:
-    """The mean of a method's runs with its range, in its colour and marker."""
-    colour, marker = METHOD_STYLE[method]
-    mean = float(np.mean(values))
-    reach = [[mean - min(values)], [max(values) - mean]]
-    axis.errorbar(
-        x,
-        mean,
-        yerr=reach,
-        color=colour,
-        marker=marker,
-        markersize=7,
-        capsize=2,
-        linestyle="",
-        mec="k",
-        mew=0.4,
-        **options,
-    )
+def method_lines(axis: Axes, records: pd.DataFrame) -> None:
+    """One line a method: A_Dr as a filled and A_Df as an open marker, each the mean over runs with its range.
+
+    records: columns method, A_Dr and A_Df, one row a run. The dashed line is the original's A_Dr.
+    """
+    methods = list(dict.fromkeys(records.method))
+    for y, method in enumerate(methods):
+        runs, (colour, marker) = records[records.method == method], METHOD_STYLE[method]
+        axis.plot([runs.A_Df.mean(), runs.A_Dr.mean()], [y, y], color="0.85", linewidth=2, zorder=0)
+        for metric, fill in (("A_Dr", colour), ("A_Df", "white")):
+            mean, low, high = runs[metric].mean(), runs[metric].min(), runs[metric].max()
+            axis.errorbar(
+                mean, y, xerr=[[mean - low], [high - mean]], color=colour, marker=marker, markersize=6, capsize=2,
+                markerfacecolor=fill, markeredgecolor=colour if fill == "white" else "black", markeredgewidth=0.8,
+            )  # fmt: skip
+    axis.axvline(records[records.method == "Original"].A_Dr.mean(), color="0.6", linestyle="--", linewidth=0.8, zorder=0)
+    axis.set(yticks=range(len(methods)), yticklabels=methods, ylim=(len(methods) - 0.5, -0.5), xlim=(-4, 104))

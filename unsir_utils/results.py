@@ -63,7 +63,8 @@ class Results:
         broken = [k for k, v in numbers.items() if isinstance(v, float) and not math.isfinite(v)]
         if broken:
             raise ValueError(f"{', '.join(broken)}: not a finite number; nothing was measured")
-        text = json.dumps({**numbers, "environment": environment()}, indent=1)
+        about = {**numbers, "environment": environment()}
+        text = json.dumps(about, indent=1, allow_nan=False, default=lambda scalar: scalar.item())
         self._path("numbers", "json").write_text(text + "\n")
 
 

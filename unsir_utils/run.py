@@ -112,6 +112,16 @@ def _tidy(path: Path) -> None:
     nbformat.write(notebook, path)
 
 
+def _parsed(pair: str) -> tuple[str, object]:
+    name, equals, value = pair.partition("=")
+    try:
+        if equals:
+            return name, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ValueError(f"the value of {name} is not YAML: {error}") from error
+    raise ValueError(f"{pair!r} is no parameter: write NAME=VALUE")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("notebooks", type=Path, nargs="+")
@@ -121,8 +131,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     try:
-        pairs = [p.partition("=") for p in arguments.parameter]
-        overrides = {name: yaml.safe_load(value) for name, _, value in pairs}
+        overrides = dict(_parsed(p) for p in arguments.parameter)
         for notebook in arguments.notebooks:
             print(f"{notebook.stem:<24} running, profile {arguments.profile}", flush=True)
             start = time.perf_counter()
