@@ -74,8 +74,17 @@ def test_the_order_in_which_arguments_are_given_does_not_matter():
         "def helper(x): return x + ONE\ndef case(x): return [{'value': helper(x)}]",
         "def far(x): return x + ONE\ndef near(x): return far(x)\ndef case(x): return [{'value': near(x)}]",
         "def helper(x): return x + ONE\ndef case(x): return [{'value': v} for v in map(helper, [x])]",
+        "def helper(x): return x + ONE\ndef case(x): return [{'value': helper(x)} for _ in range(1)]",
+        "N = ONE\ndef case(x, n=N): return [{'value': x + n}]",
     ],
-    ids=["itself", "a function it calls", "a function that one calls", "a function it hands on"],
+    ids=[
+        "itself",
+        "a function it calls",
+        "a function that one calls",
+        "a function it hands on",
+        "a function called in a comprehension",
+        "a default argument",
+    ],
 )
 def test_a_change_of_the_source_runs_a_case_anew(notebook, text):
     values = [run_cases(notebook(text.replace("ONE", step))["case"], [{"x": 1}])["value"].item() for step in ("1", "2", "1")]
@@ -124,12 +133,20 @@ def test_a_half_written_file_is_no_result(store, monkeypatch, half):
     [
         ("def case(x): return [{'value': x * factor}]", "case"),
         ("def helper(x): return x * factor\ndef case(x): return [{'value': helper(x)}]", "helper"),
+        ("def case(x): return [{'value': x * factor} for _ in range(1)]", "case"),
+        ("def case(x): return [{'value': (lambda: x * factor)()}]", "case"),
     ],
-    ids=["itself", "a function it calls"],
+    ids=["itself", "a function it calls", "a comprehension", "a lambda"],
 )
 def test_a_function_that_reads_a_notebooks_variable_is_refused(notebook, text, reader):
     case = notebook(f"factor = 2\n{text}")["case"]
-    with pytest.raises(ValueError, match=f"{reader} reads the variable factor: pass it as an argument"):
+    with pytest.raises(ValueError, match=f"{reader} reads factor, which the notebook defines: pass it as an argument"):
+        run_cases(case, [{"x": 1}])
+
+
+def test_a_closure_is_refused(notebook):
+    case = notebook("def make(n):\n    def case(x): return [{'value': x + n}]\n    return case\ncase = make(1)")["case"]
+    with pytest.raises(ValueError, match="case closes over variables"):
         run_cases(case, [{"x": 1}])
 
 

@@ -156,3 +156,13 @@ def test_every_source_that_is_named_is_explained():
 def test_an_unknown_table_of_the_paper_is_an_error():
     with pytest.raises(ValueError, match="has no table 'imagenet': choose one of cifar10"):
         paper_cells("imagenet")
+
+
+def test_numbers_refuses_nan_in_a_list(book):
+    with pytest.raises(ValueError):
+        book.numbers(a=[math.nan])
+
+
+def test_numbers_takes_numpy_scalars(book):
+    book.numbers(a=np.int64(1))
+    assert json.loads(text(book, "numbers/07_tiny.json"))["a"] == 1

@@ -183,3 +183,11 @@ def test_the_command_hands_its_overrides_on(project, monkeypatch, capsys):
     run.main()
     assert given == [(Path("tiny.ipynb"), "huge", {"seeds": [3], "lr": 0.1})]
     assert "tiny" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("pair", ["x=[", "seed"])
+def test_an_override_that_cannot_be_read_ends_in_a_message(pair, monkeypatch):
+    monkeypatch.setattr(run.papermill, "execute_notebook", lambda *_, **__: pytest.fail("a kernel was started"))
+    monkeypatch.setattr(sys, "argv", ["run", "notebooks/00_start_here.ipynb", "-p", pair])
+    with pytest.raises(SystemExit, match="YAML|NAME=VALUE"):
+        run.main()

@@ -6,11 +6,13 @@ arguments or of the libraries makes it a new case.
 
 from __future__ import annotations
 
+import dis
 import hashlib
 import inspect
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import CodeType
 
 import pandas as pd
 import torch
@@ -64,11 +66,25 @@ def _fingerprint(code: str, case: dict) -> str:
 
 
 def _source(function: Callable, seen: frozenset[str] = frozenset()) -> str:
-    """The source of a function and of the functions of its own module that it calls."""
-    text, seen = inspect.getsource(function), seen | {function.__name__}
-    for name, value in inspect.getclosurevars(function).globals.items():
+    """The source and default arguments of a function and of the functions of its own module that it calls."""
+    text = inspect.getsource(function) + repr((function.__defaults__, function.__kwdefaults__))
+    seen |= {function.__name__}
+    if function.__closure__:
+        raise ValueError(f"{function.__name__} closes over variables: pass them as arguments of each case")
+    for name in sorted(_globals_read(function.__code__) & function.__globals__.keys()):
+        value = function.__globals__[name]
         if inspect.isfunction(value) and value.__module__ == function.__module__:
             text += "" if name in seen else _source(value, seen)
-        elif function.__module__ == "__main__" and not (callable(value) or inspect.ismodule(value)):
-            raise ValueError(f"{function.__name__} reads the variable {name}: pass it as an argument of each case")
+        elif function.__module__ == "__main__" and not _is_imported(value):
+            raise ValueError(f"{function.__name__} reads {name}, which the notebook defines: pass it as an argument")
     return text
+
+
+def _globals_read(code: CodeType) -> set[str]:
+    """The global names that a function reads, in its comprehensions, lambdas and inner functions, too."""
+    names = {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
+    return names.union(*(_globals_read(c) for c in code.co_consts if isinstance(c, CodeType)))
+
+
+def _is_imported(value: object) -> bool:
+    return inspect.ismodule(value) or (callable(value) and getattr(value, "__module__", None) != "__main__")

@@ -57,7 +57,7 @@ def image_grid(rows: dict[str, Tensor], columns: Sequence[str] = ()) -> Figure:
             axis.set(xticks=[], yticks=[])
             sns.despine(ax=axis, left=True, bottom=True)
         for axis, image in zip(line, images, strict=False):
-            axis.imshow(_displayable(image))
+            axis.imshow(_displayable(image), interpolation="nearest")
         line[0].set_ylabel(label, rotation=0, ha="right", va="center")
     for axis, title in zip(axes[0], columns, strict=False):
         axis.set_title(title)

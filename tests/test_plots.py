@@ -1,0 +1,67 @@
+import matplotlib.pyplot as plt
+import nbformat
+import pandas as pd
+import pytest
+import torch
+
+from unsir_utils import plots
+from unsir_utils.paths import REPOSITORY
+
+
+@pytest.fixture
+def axis():
+    figure, axis = plt.subplots()
+    yield axis
+    plt.close(figure)
+
+
+def test_class_bars_show_the_values_and_hatch_the_forget_classes(axis):
+    plots.class_bars(axis, torch.tensor([10.0, 0.0, 55.0]), ["a", "b", "c"], [2], "accuracy (%)")
+    assert [bar.get_height() for bar in axis.patches] == [10, 0, 55]
+    assert [bool(bar.get_hatch()) for bar in axis.patches] == [False, False, True]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["a", "b", "c"]
+    assert axis.get_ylabel() == "accuracy (%)"
+
+
+def test_method_lines_show_the_means_in_the_order_of_the_records(axis):
+    runs = [("UNSIR", 60, 2), ("UNSIR", 70, 0), ("Original", 80, 90)]
+    plots.method_lines(axis, pd.DataFrame(runs, columns=["method", "A_Dr", "A_Df"]))
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["UNSIR", "Original"]
+    ends = [line.get_xdata() for line in axis.lines if len(line.get_xdata()) == 2 and line.get_linewidth() == 2]
+    assert [list(map(float, end)) for end in ends] == [[1, 65], [90, 80]]
+
+
+def test_image_grid_keeps_every_picture(axis):
+    figure = plots.image_grid({"real": torch.zeros(3, 3, 4, 4, dtype=torch.uint8), "noise": torch.randn(2, 3, 4, 4)})
+    assert sum(len(a.images) for a in figure.axes) == 5
+    plt.close(figure)
+
+
+def test_no_two_methods_share_both_colour_and_marker_but_under_one_name():
+    names = {}
+    for method, style in plots.METHOD_STYLE.items():
+        names.setdefault(style, set()).add(method.split(" (")[0])
+    assert all(len(same) == 1 for same in names.values())
+
+
+def test_source_is_that_of_the_function():
+    assert "def set_style() -> None:" in plots.source(plots.set_style).data
+
+
+def committed():
+    return sorted(REPOSITORY.glob("results/*/*.ipynb"))
+
+
+@pytest.mark.parametrize("path", committed(), ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_committed_copies_have_neither_errors_nor_warnings_nor_paths_of_a_machine(path):
+    text = path.read_text()
+    assert not any(part in text for part in ("site-packages", "/home/", "/root/", "/tmp/", "Traceback"))
+    outputs = [o for cell in nbformat.reads(text, as_version=4).cells for o in cell.get("outputs", [])]
+    assert outputs and not [o for o in outputs if o.output_type in ("error", "stream")]
+    assert path.stat().st_size < 700_000
+
+
+def test_nbval_has_something_to_compare():
+    cells = nbformat.read(REPOSITORY / "results/quick/00_start_here.ipynb", as_version=4).cells
+    tagged = [c for c in cells if "nbval-check-output" in c.metadata.get("tags", [])]
+    assert len([c for c in tagged if c.outputs]) >= 2
