@@ -10,6 +10,7 @@ ENV := $(CONDA_PREFIX)
 else
 ENV := .venv
 endif
+OWN := $(filter $(abspath .venv),$(abspath $(ENV)))
 PYTHON := $(ENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null)
 STAMP := $(ENV)/.unsir-installed
@@ -34,11 +35,11 @@ help:  ## this list
 	@echo "PROFILE=quick (no network, minutes), laptop (real CIFAR, hours), paper (a GPU), smoke (the tests)"
 
 env:  ## create the environment and install what is missing
-	@test -x "$(PYTHON)" || { $(CREATE_VENV); }
+	@test -x "$(PYTHON)" || { $(if $(OWN),$(CREATE_VENV),echo "the active environment $(ENV) has no bin/python: deactivate or repair it"; exit 1); }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version.split()[0])'
 	@if [ "$$(cat "$(STAMP)" 2>/dev/null)" != "$(CURDIR)" ] || [ pyproject.toml -nt "$(STAMP)" ] || [ requirements.lock -nt "$(STAMP)" ]; then \
 		echo "installing into $(ENV) (about 6 GB on Linux, where torch brings CUDA; 2 GB elsewhere)"; \
-		$(if $(filter .venv,$(ENV)),$(INSTALL) -r requirements.lock &&) $(INSTALL) -e '.[test]' && echo "$(CURDIR)" > "$(STAMP)"; \
+		$(if $(OWN),$(INSTALL) -r requirements.lock &&) $(INSTALL) -e '.[test]' && echo "$(CURDIR)" > "$(STAMP)"; \
 	fi
 
 define CREATE_VENV

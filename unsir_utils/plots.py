@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-# Okabe and Ito's palette; the marker tells methods apart without colour.
+# Okabe and Ito's palette, with a grey and a brown; the marker tells methods apart without colour.
 METHOD_STYLE: dict[str, tuple[str, str]] = {
     "Original": ("#000000", "o"),
     "Retrain": ("#0072B2", "s"),

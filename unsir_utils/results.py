@@ -17,6 +17,7 @@ from .paths import REPOSITORY, results_root
 from .training import cpu_has_bfloat16
 
 PAPER = REPOSITORY / "data" / "paper.yaml"
+CLAIMS = REPOSITORY / "data" / "claims.yaml"
 
 
 class Results:
@@ -104,6 +105,11 @@ def paper_cells(table: str) -> pd.DataFrame:
     if table not in tables:
         raise ValueError(f"{PAPER.name} has no table {table!r}: choose one of {', '.join(tables)}")
     return pd.DataFrame(tables[table], columns=["model", "row", "method", "metric", "value", "source"])
+
+
+def claims() -> dict[int, dict]:
+    """What decides each claim of the paper, by the claim's number: data/claims.yaml."""
+    return {claim["id"]: claim for claim in yaml.safe_load(CLAIMS.read_text())}
 
 
 def _latex_escape(text: object) -> str:

@@ -24,6 +24,7 @@ from .paths import REPOSITORY, results_root
 NOTEBOOKS = REPOSITORY / "notebooks"
 PROFILES = NOTEBOOKS / "profiles"
 DEFAULT = "quick"  # the notebooks' own values
+MINE = "mine"  # the same, kept apart from the committed results; for changes with -p
 KERNEL_SETTINGS = {
     "TQDM_DISABLE": "1",
     "GOMP_SPINCOUNT": "0",  # several kernels share the cores: idle threads must sleep, not spin
@@ -33,14 +34,14 @@ KERNEL_SETTINGS = {
 
 
 def profiles() -> list[str]:
-    return [DEFAULT, *sorted(p.stem for p in PROFILES.glob("*.yaml"))]
+    return [DEFAULT, MINE, *sorted(p.stem for p in PROFILES.glob("*.yaml"))]
 
 
 def profile_values(profile: str) -> dict[str, dict]:
     """The profile's overrides, by notebook. Raises ValueError for an unknown profile or notebook."""
     if profile not in profiles():
         raise ValueError(f"unknown profile {profile!r}: choose one of {', '.join(profiles())}")
-    if profile == DEFAULT:
+    if profile in (DEFAULT, MINE):
         return {}
     values = yaml.safe_load((PROFILES / f"{profile}.yaml").read_text()) or {}
     unknown = [name for name in values if not (NOTEBOOKS / f"{name}.ipynb").exists()]
