@@ -59,7 +59,7 @@ def write(path: Path, *cells: str) -> Path:
     "name, profile, given, words",
     [
         ("absent", "quick", {}, ["absent.ipynb", "choose one of tiny"]),
-        ("tiny", "enormous", {}, ["unknown profile 'enormous'", "choose one of quick, empty, huge, stale"]),
+        ("tiny", "enormous", {}, ["unknown profile 'enormous'", "choose one of quick, mine, empty, huge, stale"]),
         ("tiny", "stale", {}, ["profile stale", "gone"]),
         (
             "tiny",
@@ -111,7 +111,7 @@ def test_every_profile_fits_every_notebook(profile, notebook):
     run.check_parameters(notebook, run.profile_values(profile).get(notebook.stem, {}) | {"profile": profile})
 
 
-@pytest.mark.parametrize("profile", [p for p in run.profiles() if p != run.DEFAULT])
+@pytest.mark.parametrize("profile", [p for p in run.profiles() if p not in (run.DEFAULT, run.MINE)])
 def test_every_profile_speaks_of_every_notebook(profile):
     assert list(yaml.safe_load((run.PROFILES / f"{profile}.yaml").read_text())) == [path.stem for path in NOTEBOOKS]
 
