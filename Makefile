@@ -75,7 +75,7 @@ check-notebooks: env  ## nbval: do the tagged outputs of the committed copy come
 	@UNSIR_RESULTS=$$(mktemp -d) "$(PYTHON)" -m pytest --nbval-lax --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval.cfg results/quick/00_start_here.ipynb
 
 lab: env  ## JupyterLab
-	@"$(PYTHON)" -m jupyterlab notebooks/00_start_here.ipynb
+	@"$(PYTHON)" -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 readme: env  ## the generated parts of README.md, from results/
 	@"$(PYTHON)" -m unsir_utils.readme
