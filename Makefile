@@ -20,6 +20,7 @@ else
 INSTALL = "$(PYTHON)" -m pip install --quiet --disable-pip-version-check
 endif
 
+CORES := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 NOTEBOOKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
 DONE := results/$(PROFILE)/.done
 CODE := $(wildcard unsir_utils/*.py) data/paper.yaml data/claims.yaml $(wildcard notebooks/profiles/$(PROFILE).yaml)
@@ -51,11 +52,17 @@ for python in python3.12 python3.11 python3 python; do \
 done; echo "Python 3.11 or newer was not found: install it first"; exit 1
 endef
 
-reproduce: $(NOW_ALL)  ## every notebook, table and figure of PROFILE (default quick)
+# A notebook computes on one thread (UNSIR_THREADS), so as many run at once as there are cores, unless -jN says otherwise.
+reproduce: env  ## every notebook, table and figure of PROFILE (default quick)
+	@$(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(CORES)) $(filter-out %/99_report,$(NOW_ALL))
+	@$(MAKE) --no-print-directory $(filter %/99_report,$(NOW_ALL))
 	@"$(PYTHON)" -m unsir_utils.summary --profile $(PROFILE) $(NOTEBOOKS)
 
 $(NOTEBOOKS): %: $(DONE)/%
 	@"$(PYTHON)" -m unsir_utils.summary --profile $(PROFILE) $@
+
+# The report gathers what there is.
+$(DONE)/99_report: $(filter-out %/99_report,$(wildcard $(DONE)/*))
 
 # The stamps are not in git: what a clone brings along was made elsewhere, and is made anew here.
 $(DONE)/%: notebooks/%.ipynb $(CODE) | env

@@ -21,6 +21,7 @@ def rows(samples) -> set[bytes]:
         (dict(name="digits"), (1295, 143, 359)),
         (dict(name="digits", per_class=20), (180, 20, 359)),
         (dict(name="shapes", n_classes=3, per_class=20), (54, 6, 300)),
+        (dict(name="faces", n_classes=3, per_class=20), (54, 6, 150)),
     ],
     ids=str,
 )
@@ -69,7 +70,7 @@ def test_an_id_follows_the_training_data():
 
 @pytest.mark.parametrize("name", ["mnist", "", "folder", "folder:", "digits:here"])
 def test_an_unknown_name_is_answered_with_the_known_ones(name):
-    with pytest.raises(ValueError, match="choose digits, shapes, cifar10, cifar100 or folder:PATH"):
+    with pytest.raises(ValueError, match="choose digits, shapes, faces, cifar10, cifar100 or folder:PATH"):
         load(name)
 
 

@@ -65,3 +65,20 @@ def test_nbval_has_something_to_compare():
     cells = nbformat.read(REPOSITORY / "results/quick/00_start_here.ipynb", as_version=4).cells
     tagged = [c for c in cells if "nbval-check-output" in c.metadata.get("tags", [])]
     assert len([c for c in tagged if c.outputs]) >= 2
+
+
+def test_sweep_lines_show_the_mean_and_range_of_both_accuracies(axis):
+    runs = [("UNSIR", 0, 60, 4), ("UNSIR", 0, 70, 0), ("UNSIR", 0.1, 50, 0), ("No noise", 0, 80, 9)]
+    plots.sweep_lines(axis, pd.DataFrame(runs, columns=["method", "lr", "A_Dr", "A_Df"]), "lr", "rate", log=True)
+    assert [c.get_label() for c in axis.containers] == ["UNSIR, A_Dr", "UNSIR, A_Df", "No noise, A_Dr", "No noise, A_Df"]
+    data, _, (bars,) = axis.containers[0].lines
+    assert data.get_xdata().tolist() == [0, 0.1] and data.get_ydata().tolist() == [65, 50]
+    assert bars.get_segments()[0][:, 1].tolist() == [60, 70]
+    assert [t.get_text() for t in axis.get_xticklabels()] == ["0", "0.1"]
+
+
+def test_a_heat_map_writes_the_mean_into_each_cell(axis):
+    runs = pd.DataFrame([(0.1, 1, 10), (0.1, 1, 30), (0.2, 1, 50), (0.1, 2, 0), (0.2, 2, 99)], columns=["x", "y", "A_Df"])
+    plots.heat_map(axis, runs, "x", "y", "A_Df", "A_Df")
+    assert [t.get_text() for t in axis.texts] == ["0", "99", "20", "50"]
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["2", "1"]

@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from unsir_utils import results
-from unsir_utils.results import Results, markdown, mean_std, paper_cells
+from unsir_utils.results import Results, finding, markdown, mean_std, paper_cells
 
 PAPER = yaml.safe_load(results.PAPER.read_text())
 
@@ -166,3 +166,41 @@ def test_numbers_refuses_nan_in_a_list(book):
 def test_numbers_takes_numpy_scalars(book):
     book.numbers(a=np.int64(1))
     assert json.loads(text(book, "numbers/07_tiny.json"))["a"] == 1
+
+
+@pytest.mark.parametrize(
+    "claim, met, control, verdict",
+    [
+        (1, [True, True], [True, False], "holds"),
+        (1, [True, True], [True, True], "holds, but not because of the noise"),
+        (1, [True, False], [False, False], "holds in part"),
+        (1, [True, False], [False, True], "holds in part, but not because of the noise"),
+        (1, [True, False, False], [True, True, True], "does not hold"),
+        (3, [True, True, False], [False, False, False], "does not hold"),
+        ("C", [True], [False], "holds"),
+    ],
+)
+def test_a_verdict_follows_from_the_rows_and_the_controls(claim, met, control, verdict):
+    line = finding(claim, "something", met, controls={"No noise": control}, seeds=3)
+    assert line["verdict"] == verdict and line["claim"] == str(claim) and line["seeds"] == "3"
+    assert line["UNSIR"] == f"{sum(met)} of {len(met)}" and line["controls"] == f"No noise {sum(control)} of {len(control)}"
+
+
+def test_there_is_no_verdict_without_a_row():
+    with pytest.raises(ValueError, match="no row was measured"):
+        finding(1, "something", [])
+
+
+def test_findings_are_kept_as_a_table(book):
+    lines = [finding(1, "one thing", [True]), finding("E", "another", [False], "3.1 points")]
+    shown = book.findings(lines, "What came out.")
+    kept = pd.read_csv(book.folder / "tables" / "07_tiny_findings.csv", dtype=str, keep_default_na=False)
+    assert kept.to_dict("records") == lines and "3.1 points" in shown
+
+
+def test_what_holds_seconds_stands_apart(book):
+    figure, axis = plt.subplots()
+    book.table(FRAME, "Seconds.", "fast", timed=True)
+    book.figure(figure, "fast", timed=True)
+    plt.close(figure)
+    assert {p.parent.name for p in book.folder.rglob("07_tiny_fast.*")} == {"seconds"}

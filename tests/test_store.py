@@ -138,6 +138,7 @@ def test_every_epoch_sees_every_training_sample_once_in_another_order(tmp_path, 
 
 def test_a_name_covers_every_field_and_the_data():
     others = dict(architecture="ResNet18", epochs=5, training="released", lr=0.06, batch_size=9, left_out=(1,), seed=1)
+    others |= dict(weights="IMAGENET1K_V1", head_factor=10.0)
     assert others.keys() == {field.name for field in dataclasses.fields(Recipe)}
     recipes = [ONECYCLE, *(dataclasses.replace(ONECYCLE, **{field: value}) for field, value in others.items())]
     names = [recipe.name(data()) for recipe in recipes]
@@ -205,7 +206,7 @@ def test_concurrent_callers_train_once(tmp_path, monkeypatch, epochs_run):
     "recipe, message",
     [
         (Recipe("tiny", 0), "epochs is 0"),
-        (Recipe("tiny", 1, training="adamw"), "unknown training 'adamw': choose one of onecycle, released"),
+        (Recipe("tiny", 1, training="lion"), "unknown training 'adamw': choose one of onecycle, adamw, released"),
         (Recipe("tiny", 1, left_out=range(4)), "all 4 classes"),
         (Recipe("tiny", 1, left_out=(9,)), "class 9 is out of range"),
         (Recipe("tiny", 1, batch_size=0), "batch_size is 0"),

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from unsir_utils import metrics, models, store, study, unsir
+from unsir_utils import metrics, models, store, study
 from unsir_utils.baselines import MaskedLogits
-from unsir_utils.study import METHODS, best, choose, compare, scenario
+from unsir_utils.study import METHODS, best, choose, compare, scenario, sweep
 
 REQUEST = dict(
     data={"name": "shapes", "n_classes": 4, "per_class": 12},
@@ -14,7 +14,7 @@ REQUEST = dict(
     retain_per_class=5,
 )
 NOISE = {"noise_per_class": 2, "noise_steps": 2, "copies": 2}
-OPTIONS = {"FineTune": {"epochs": 1}, "Fisher": {"per_class": 1}, "UNSIR": NOISE, "Released": {"used": 1}}
+OPTIONS = {"FineTune": {"epochs": 1}, "Fisher": {"per_class": 1}, "UNSIR": NOISE, "Released": {"used": 1, "learned": 2}}
 RELEARNING = {"per_epoch": 16, "cap": 2, "watched": 4, "steps_cap": 2}
 
 
@@ -70,9 +70,7 @@ def test_settings_are_chosen_on_validation_data(tiny, monkeypatch):
     assert seen[1:] == [tiny.loaded.test]
 
 
-def test_compare_measures_every_method(tiny, monkeypatch):
-    learn = unsir.learn_noise  # what `released` asks for is a matter of minutes
-    monkeypatch.setattr(unsir, "learn_noise", lambda *a, **options: learn(*a, **options, per_class=2, steps=2))
+def test_compare_measures_every_method(tiny):
     labels = {f"{name}, as {n}": [name, OPTIONS.get(name, {})] for n, name in enumerate(METHODS)}
     records = compare(labels, relearning=RELEARNING, **REQUEST)
     assert [record["method"] for record in records] == list(labels)
@@ -153,3 +151,38 @@ def test_an_unknown_method_is_answered_with_the_known_ones(tiny):
         study.apply("SISA", tiny)
     with pytest.raises(ValueError, match="unknown method 'SISA'"):
         compare({"mine": ["SISA", {}]}, **REQUEST)
+
+
+def test_a_sweep_gives_each_method_the_settings_that_it_takes(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
+    methods = {"UNSIR": ["UNSIR", NOISE], "No noise": ["No noise", {}]}
+    settings = [{"repair_epochs": n, "penalty": p} for n, p in [(1, 0.1), (2, 0.1), (1, 9.0)]]
+    swept = sweep(settings, methods, [0, 3], **REQUEST)
+    assert swept[["seed", "repair_epochs", "penalty", "method"]].values.tolist() == [
+        [seed, s["repair_epochs"], s["penalty"], name] for seed in (0, 3) for s in settings for name in methods
+    ]
+    (by_hand,) = compare({"UNSIR": ["UNSIR", {**NOISE, **settings[1]}]}, **{**REQUEST, "seed": 3})
+    row = swept[(swept.seed == 3) & (swept.repair_epochs == 2) & (swept.method == "UNSIR")].iloc[0]
+    assert (row.A_Dr, row.A_Df, row.entropy) == (by_hand["A_Dr"], by_hand["A_Df"], by_hand["entropy"])
+    alike = swept[(swept.method == "No noise") & (swept.repair_epochs == 1)].groupby("seed").entropy.nunique()
+    assert alike.tolist() == [1, 1]
+
+
+def test_a_sweep_over_the_requests_changes_the_scenario(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
+    settings = [{"forget": [1], "n": 1}, {"forget": [0, 1, 2], "n": 3}]
+    swept = sweep(settings, {"Masked logits": ["Masked logits", {}]}, [0], **REQUEST)
+    expected = [compare({"m": ["Masked logits", {}]}, **{**REQUEST, "forget": s["forget"]})[0]["A_Dr"] for s in settings]
+    assert swept.A_Dr.tolist() == expected and swept.n.tolist() == [1, 3]
+
+
+def test_the_controls_replace_the_noise_one_for_one(tiny):
+    images = {name: make(tiny, 6) for name, make in study.CONTROLS.items()}
+    assert images["No noise"] is None
+    assert images["Unlearned noise"].labels.tolist() == images["Blank images"].labels.tolist() == [1] * 6 + [2] * 6
+    assert images["Unlearned noise"].images.std() == pytest.approx(1, abs=0.05) and not images["Blank images"].images.any()
+    again, subset = images["More retain"], tiny.retain_subset
+    assert len(again) == 12
+    for image, label in zip(again.images, again.labels, strict=True):
+        ((same,),) = torch.nonzero((subset.inputs() == image).flatten(1).all(1)).T
+        assert subset.labels[same] == label

@@ -151,15 +151,23 @@ def test_weights_and_losses_stay_float32_under_autocast(monkeypatch):
     assert set(dtypes) == {torch.float32} == {p.dtype for p in model.parameters()}
 
 
-@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
-def test_every_architecture_is_built_from_its_seed(architecture):
-    random = torch.get_rng_state()
-    one, same, other = (models.build(architecture, 3, seed) for seed in (1, 1, 2))
-    assert same_weights(one, same) and not same_weights(one, other)
-    assert torch.equal(torch.get_rng_state(), random)
-    assert one.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
-    assert models.n_parameters(one) == sum(p.numel() for p in copy.deepcopy(one).parameters())
-
-
 def test_resnet18_is_torchvisions():
     assert models.n_parameters(models.build("ResNet18", 1000)) == 11_689_512
+
+
+def test_the_head_may_learn_at_its_own_rate():
+    model = convnet()
+    start = copy.deepcopy(model)
+    before, after = list(start.parameters()), list(model.parameters())
+    one_epoch(model, list(SAMPLES.batches(20)), adam(model, 0.001, head_factor=50.0))
+    moved = [
+        (a - b).abs().max().item() for a, b in zip(after, before, strict=True)
+    ]  # Adam's first step is as long as its rate
+    assert moved[-2:] == pytest.approx([0.05, 0.05], rel=1e-2) and moved[:-2] == pytest.approx(
+        [0.001] * len(moved[:-2]), rel=0.2
+    )
+
+
+def test_without_a_linear_head_there_is_no_rate_for_it():
+    with pytest.raises(ValueError, match="no Linear layer"):
+        adam(nn.Conv2d(3, 2, 1), 0.1, head_factor=2.0)

@@ -6,7 +6,6 @@ import torch
 from tiny import SHAPES, K, convnet, fitted, floats, half_frozen, mlp, pixels, plain, same_weights, untouched
 from torch.nn import functional as F
 
-from unsir_utils import baselines
 from unsir_utils import impair as impair_module
 from unsir_utils import unsir as unsir_module
 from unsir_utils.impair import impair
@@ -14,7 +13,7 @@ from unsir_utils.metrics import retain_forget_accuracy
 from unsir_utils.noise import Noise, learn_noise, unlearned_noise
 from unsir_utils.repair import repair
 from unsir_utils.samples import Samples
-from unsir_utils.unsir import released, unsir
+from unsir_utils.unsir import released, two_passes, unsir
 
 EVERY_MODEL = pytest.mark.parametrize("make", SHAPES, ids=lambda make: make.__name__)
 QUICK = dict(noise_per_class=3, noise_steps=2, copies=2, batch_size=8)
@@ -240,10 +239,15 @@ def test_unsir_erases_the_class_and_keeps_the_others(make, impair_lr):
     assert a_df < 5 and a_dr > 85
 
 
-def test_without_noise_is_the_same_two_passes():
+def test_two_passes_are_impair_and_repair_with_whatever_images_are_given():
     model, retain = convnet(), retained()
     expected = repair(impair(model, retain, None, lr=0.03, seed=1).model, retain, lr=0.004, seed=1).model
-    assert same_weights(baselines.without_noise(model, retain, impair_lr=0.03, repair_lr=0.004, seed=1), expected)
+    assert same_weights(two_passes(model, retain, None, impair_lr=0.03, repair_lr=0.004, seed=1).model, expected)
+    noise = unlearned_noise([1], retain.shape, per_class=3)
+    settings = dict(impair_lr=0.03, repair_lr=0.004, batch_size=8, seed=1)
+    assert same_weights(
+        two_passes(model, retain, noise, **settings).model, unsir(model, [1], retain, noise=noise, **settings).model
+    )
 
 
 def nan(samples: Samples) -> Samples:

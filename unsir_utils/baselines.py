@@ -14,8 +14,6 @@ from torch.nn import functional as F
 
 from . import checks
 from .fisher import fisher_information
-from .impair import impair
-from .repair import repair
 from .samples import Samples
 from .training import one_epoch, seeded
 
@@ -60,9 +58,9 @@ def fisher_forgetting(
 ) -> nn.Module:
     """Adds Gaussian noise to every weight, the more the less the retain data need it.
 
-    Variance of a weight: alpha / (F + 1e-8), F its Fisher information on `retain`, with the quotient clamped to 1e3 (to 1e2
-    in the output layer); averaged over a weight's inputs; ten times as large in the output layer and for vectors (biases,
-    BatchNorm). A forget class's output row gets mean 0 and variance 1e-4, before that factor of ten.
+    Variance of a weight: alpha / (F + 1e-8), F its Fisher information on `retain`, with 1 / (F + 1e-8) clamped to 1e3 (to
+    1e2 in the output layer); averaged over a weight's inputs; ten times as large in the output layer and for vectors
+    (biases, BatchNorm). A forget class's output row gets mean 0 and variance 1e-4, before that factor of ten.
 
     Source: Golatkar et al. (2020), as in their public code.
     """
@@ -102,17 +100,3 @@ class MaskedLogits(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network(x).index_fill(1, torch.tensor(self.forget, device=x.device), float("-inf"))
-
-
-def without_noise(
-    model: nn.Module,
-    retain: Samples,
-    *,
-    impair_lr: float = 0.02,
-    repair_lr: float = 0.01,
-    batch_size: int = 256,
-    seed: int = 0,
-) -> nn.Module:
-    """The control: UNSIR's two passes at the same rates over the same retain subset, without any noise."""
-    impaired = impair(model, retain, None, lr=impair_lr, batch_size=batch_size, seed=seed)
-    return repair(impaired.model, retain, lr=repair_lr, batch_size=batch_size, seed=seed).model

@@ -24,6 +24,7 @@ from .training import cpu_has_bfloat16
 PRESENTATION = {
     "__init__.py",
     "paths.py",
+    "presets.py",
     "plots.py",
     "progress.py",
     "readme.py",

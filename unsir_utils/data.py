@@ -1,6 +1,7 @@
 """The data sets, each as three `Samples`: train, validation (cut from the training data) and test.
 
-`digits` and `shapes` need no network; `cifar10` and `cifar100` come through torchvision; `folder:PATH` is anyone's own.
+`digits`, `shapes` and `faces` need no network; `cifar10` and `cifar100` come through torchvision; `folder:PATH` is
+anyone's own.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import shapes
+from . import faces, shapes
 from .paths import data_root
 from .samples import Samples
 
@@ -62,11 +64,11 @@ def load(
 ) -> Data:
     """A data set as uint8 [n, 3, H, W] on `device`.
 
-    name: digits, shapes, cifar10, cifar100, or folder:PATH (one sub-folder a class; with PATH/train and PATH/test where
-        the split is given, else a fifth of each class is held out).
-    n_classes: of shapes only; the others bring their own.
+    name: digits, shapes, faces, cifar10, cifar100, or folder:PATH (one sub-folder a class; with PATH/train and PATH/test
+        where the split is given, else a fifth of each class is held out).
+    n_classes: of shapes and faces only; the others bring their own.
     per_class: at most so many training images a class (before the validation part is cut), drawn at random but
-        the same in every run; None takes all (of shapes: 300).
+        the same in every run; None takes all (of shapes: 300, of faces: 150).
     image_size: of folder only, in pixels; images are resized and centre-cropped to it.
     root: folder of the CIFAR files; default: the environment variable UNSIR_DATA, else data/.
 
@@ -77,13 +79,14 @@ def load(
     kind, _, path = name.partition(":")
     loaders: dict[str, Callable[[], Raw]] = {
         "digits": _digits,
-        "shapes": partial(_shapes, n_classes, per_class or 300),
+        "shapes": partial(_drawn, shapes, n_classes, per_class or 300, 100),
+        "faces": partial(_drawn, faces, n_classes, per_class or 150, 50),
         "cifar10": partial(_cifar, "CIFAR10", root),
         "cifar100": partial(_cifar, "CIFAR100", root),
         "folder": partial(_folder, path, image_size),
     }
     if kind not in loaders or (kind == "folder") != bool(path):
-        raise ValueError(f"unknown data set {name!r}: choose digits, shapes, cifar10, cifar100 or folder:PATH")
+        raise ValueError(f"unknown data set {name!r}: choose digits, shapes, faces, cifar10, cifar100 or folder:PATH")
     images, labels, test_images, test_labels, classes = loaders[kind]()
     if kind == "cifar10":
         mean, std = CIFAR10_MEAN, CIFAR10_STD
@@ -97,7 +100,8 @@ def load(
     lacking = sorted(set(range(len(classes))) - set(train.labels.tolist()))
     if lacking:
         raise ValueError(f"too few images to train and validate on in {', '.join(classes[c] for c in lacking)}: add some")
-    label = {"shapes": f"shapes{n_classes}", "folder": f"folder-{Path(path).name}"}.get(kind, name)
+    of_size = f"{kind}{n_classes}"
+    label = {"shapes": of_size, "faces": of_size, "folder": f"folder-{Path(path).name}"}.get(kind, name)
     return Data(label, tuple(classes), train.to(device), validation.to(device), test.to(device))
 
 
@@ -130,10 +134,11 @@ def _digits() -> Raw:
     return train.images, train.labels, test.images, test.labels, [str(d) for d in range(10)]
 
 
-def _shapes(n_classes: int, per_class: int) -> Raw:
-    images, labels = shapes.draw(n_classes, per_class, seed=0)
-    test_images, test_labels = shapes.draw(n_classes, 100, seed=1)
-    return images, labels, test_images, test_labels, shapes.class_names(n_classes)
+def _drawn(kind: ModuleType, n_classes: int, per_class: int, per_test_class: int) -> Raw:
+    """From `shapes` or `faces`."""
+    images, labels = kind.draw(n_classes, per_class, seed=0)
+    test_images, test_labels = kind.draw(n_classes, per_test_class, seed=1)
+    return images, labels, test_images, test_labels, kind.class_names(n_classes)
 
 
 def _cifar(kind: str, root: str | Path | None) -> Raw:

@@ -35,16 +35,18 @@ def impair(
     epochs: int = 1,
     copies: int = 20,
     batch_size: int = 256,
+    head_factor: float = 1.0,
     seed: int = 0,
     in_place: bool = False,
 ) -> Phase:
     """Trains a copy of `model` on the retain subset and `copies` repetitions of each noise image, shuffled together.
 
-    Adam, fresh; no weight decay, no clipping. With noise=None it is the control without noise, and `repair` too.
+    Adam, fresh; no weight decay, no clipping; the head learns at head_factor * lr. With noise=None it is the control
+    without noise, and `repair` too.
     Source: the paper's method (reported in a published summary); numbers from the authors' released notebook.
     """
     checks.counts(epochs=epochs, copies=copies, batch_size=batch_size)
-    checks.positive(lr=lr)
+    checks.positive(lr=lr, head_factor=head_factor)
     checks.samples_for(model, retain)
     start, losses = time.perf_counter(), []
     if not in_place:
@@ -52,7 +54,7 @@ def impair(
     if noise is not None:
         noise = Noise(noise.images.to(retain.device), noise.labels.to(retain.device), [], 0.0, 0)
     n_noise = 0 if noise is None else copies * len(noise)
-    optimiser = adam(model, lr)
+    optimiser = adam(model, lr, head_factor)
     with seeded(seed, retain.device):
         for _ in range(epochs):
             losses += one_epoch(model, _mixed(retain, noise, n_noise, batch_size), optimiser)

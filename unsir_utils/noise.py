@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import checks
+from .samples import Samples
 from .training import autocast, mode, seeded
 
 CHUNK = 512  # noise images that go through the model at once; bounds the memory, not the result
@@ -115,6 +116,23 @@ def unlearned_noise(forget: Iterable[int], shape: Sequence[int], *, per_class: i
     labels = _share_out(forget, per_class * len(forget))
     with seeded(seed):
         return Noise(torch.randn(len(labels), *shape), labels, [], 0.0, 0)
+
+
+def blank_images(forget: Iterable[int], shape: Sequence[int], *, per_class: int = 256) -> Noise:
+    """The control: images of zeros (the data's mean colour), labelled as forget classes."""
+    forget = list(forget)
+    checks.counts(per_class=per_class, forget=len(forget))
+    labels = _share_out(forget, per_class * len(forget))
+    return Noise(torch.zeros(len(labels), *shape), labels, [], 0.0, 0)
+
+
+def more_retain(retain: Samples, n: int, seed: int = 0) -> Noise:
+    """The control for the number of steps: `n` images of the retain subset again, with their own labels, in the noise's
+    place."""
+    checks.counts(n=n, retain=len(retain))
+    with seeded(seed):
+        index = torch.randint(len(retain), (n,)).to(retain.device)
+    return Noise(retain.inputs(index), retain.labels[index], [], 0.0, 0)
 
 
 def _chunks(images: Tensor, labels: Tensor, weight: Tensor, size: int):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 
 import matplotlib.pyplot as plt
@@ -23,6 +24,10 @@ METHOD_STYLE: dict[str, tuple[str, str]] = {
     "NegGrad": ("#999999", "^"),
     "Fisher": ("#CC79A7", "P"),
     "Masked logits": ("#8C6D31", "X"),
+    "Released": ("#7F3C8D", "p"),
+    "Unlearned noise": ("#5254A3", "<"),
+    "Blank images": ("#AD494A", ">"),
+    "More retain": ("#637939", "H"),
     "No noise": ("#E69F00", "D"),
     "No noise (paper's rates)": ("#E69F00", "D"),
     "No noise (chosen rates)": ("#F0E442", "d"),
@@ -98,3 +103,48 @@ def method_lines(axis: Axes, records: pd.DataFrame) -> None:
             )  # fmt: skip
     axis.axvline(records[records.method == "Original"].A_Dr.mean(), color="0.6", linestyle="--", linewidth=0.8, zorder=0)
     axis.set(yticks=range(len(methods)), yticklabels=methods, ylim=(len(methods) - 0.5, -0.5), xlim=(-4, 104))
+
+
+def sweep_lines(axis: Axes, records: pd.DataFrame, x: str, xlabel: str, log: bool = False) -> None:
+    """A_Dr (filled markers, solid) and A_Df (open, dashed) of each method against a setting: mean and range over the runs.
+
+    records: columns method, A_Dr, A_Df and `x`, one row a run. log: the setting's axis, linear around 0 where 0 is tried.
+    """
+    for method, runs in records.groupby("method", sort=False):
+        colour, marker = METHOD_STYLE[method]
+        for metric, fill, line in (("A_Dr", colour, "-"), ("A_Df", "white", "--")):
+            values = runs.groupby(x)[metric].agg(["mean", "min", "max"])
+            spread = [values["mean"] - values["min"], values["max"] - values["mean"]]
+            axis.errorbar(
+                values.index, values["mean"], yerr=spread, color=colour, marker=marker, markerfacecolor=fill, linestyle=line,
+                markersize=5, capsize=2, linewidth=1.2, label=f"{method}, {metric}",
+            )  # fmt: skip
+    if log:
+        ticks = sorted(records[x].unique())
+        smallest = min(t for t in ticks if t > 0)
+        axis.set_xscale("symlog" if ticks[0] == 0 else "log", **({"linthresh": smallest} if ticks[0] == 0 else {}))
+        axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        axis.minorticks_off()
+    axis.set(xlabel=xlabel, ylabel="test accuracy (%)", ylim=(-4, 104))
+
+
+def heat_map(axis: Axes, records: pd.DataFrame, x: str, y: str, value: str, label: str) -> None:
+    """The mean of `value` over the runs at each pair of settings, written into its cell; a scale of 0 to 100."""
+    table = records.pivot_table(index=y, columns=x, values=value, aggfunc="mean").sort_index(ascending=False)
+    sns.heatmap(
+        table, ax=axis, vmin=0, vmax=100, cmap="cividis", annot=True, fmt=".0f", cbar=False, linewidths=0.5,
+        xticklabels=[f"{t:g}" for t in table.columns], yticklabels=[f"{t:g}" for t in table.index],
+        annot_kws={"fontsize": 8},
+    )  # fmt: skip
+    axis.set_title(label)
+    axis.tick_params(length=0)
+    axis.set_yticklabels(axis.get_yticklabels(), rotation=0)
+
+
+def legend_below(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
+    """One legend for all panels, under them; what several share stands once, a panel's suffix "(...)" left out."""
+    entries = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            entries.setdefault(re.sub(r" \([^)]*\)", "", label), handle)
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)

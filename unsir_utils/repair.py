@@ -15,6 +15,7 @@ def repair(
     lr: float = 0.01,
     epochs: int = 1,
     batch_size: int = 256,
+    head_factor: float = 1.0,
     seed: int = 0,
     in_place: bool = False,
 ) -> Phase:
@@ -22,4 +23,14 @@ def repair(
 
     Source: the paper's method (reported in a published summary); numbers from the authors' released notebook.
     """
-    return impair(model, retain, None, lr=lr, epochs=epochs, batch_size=batch_size, seed=seed, in_place=in_place)
+    return impair(
+        model,
+        retain,
+        None,
+        lr=lr,
+        epochs=epochs,
+        batch_size=batch_size,
+        head_factor=head_factor,
+        seed=seed,
+        in_place=in_place,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -32,19 +33,29 @@ class Results:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
-    def table(self, frame: pd.DataFrame, caption: str, name: str = "") -> None:
-        """Saves a table of text cells as csv, Markdown and LaTeX (booktabs); the caption gets the profile."""
+    def table(self, frame: pd.DataFrame, caption: str, name: str = "", timed: bool = False) -> None:
+        """Saves a table of text cells as csv, Markdown and LaTeX (booktabs); the caption gets the profile.
+
+        timed: it holds seconds, which no two runs share: it goes where the seconds go, apart from what stays the same.
+        """
+        kind = "seconds" if timed else "tables"
         caption = f"{caption} Profile: {self.profile}."
-        frame.to_csv(self._path("tables", "csv", name), index=False, lineterminator="\n")
-        self._path("tables", "md", name).write_text(f"{markdown(frame)}\n\n{caption}\n")
+        frame.to_csv(self._path(kind, "csv", name), index=False, lineterminator="\n")
+        self._path(kind, "md", name).write_text(f"{markdown(frame)}\n\n{caption}\n")
         latex = frame.map(_latex_escape).rename(columns=_latex_escape)
         label = f"tab:{self.notebook}{'_' + name if name else ''}"
         text = latex.to_latex(index=False, caption=_latex_escape(caption), label=label, escape=False)
-        self._path("tables", "tex", name).write_text(text)
+        self._path(kind, "tex", name).write_text(text)
 
-    def text(self, markdown: str, name: str) -> None:
+    def text(self, markdown: str, name: str, timed: bool = False) -> None:
         """Saves generated prose, for the README to show."""
-        self._path("tables", "md", name).write_text(f"{markdown}\n")
+        self._path("seconds" if timed else "tables", "md", name).write_text(f"{markdown}\n")
+
+    def findings(self, lines: list[dict], caption: str, timed: bool = False) -> str:
+        """Saves what `finding` returned, for 99_report to gather; returns it as a Markdown table."""
+        frame = pd.DataFrame(lines)
+        self.table(frame, caption, "findings", timed)
+        return f"{markdown(frame)}\n\n*{caption}*"
 
     def records(self, frame: pd.DataFrame, name: str = "records") -> None:
         """Saves the long-format csv, one row a case and seed, seconds in a file of their own."""
@@ -53,11 +64,12 @@ class Results:
         if timed:
             frame.to_csv(self._path("seconds", "csv", name), index=False, lineterminator="\n")
 
-    def figure(self, figure: Figure, name: str = "") -> None:
-        """Saves a figure as png and pdf, the profile in its corner."""
+    def figure(self, figure: Figure, name: str = "", timed: bool = False) -> None:
+        """Saves a figure as png and pdf, the profile in its corner; timed as in `table`."""
+        kind = "seconds" if timed else "figures"
         figure.text(0.995, -0.01, f"profile: {self.profile}", ha="right", va="top", fontsize=6, color="0.45")
-        figure.savefig(self._path("figures", "png", name), dpi=160, bbox_inches="tight")
-        figure.savefig(self._path("figures", "pdf", name), bbox_inches="tight", metadata={"CreationDate": None})
+        figure.savefig(self._path(kind, "png", name), dpi=160, bbox_inches="tight")
+        figure.savefig(self._path(kind, "pdf", name), bbox_inches="tight", metadata={"CreationDate": None})
 
     def numbers(self, **numbers: float | int | str | list | None) -> None:
         """Saves every number that the notebook's prose or the README quotes. Raises ValueError for one that is nan."""
@@ -107,7 +119,45 @@ def paper_cells(table: str) -> pd.DataFrame:
     return pd.DataFrame(tables[table], columns=["model", "row", "method", "metric", "value", "source"])
 
 
-def claims() -> dict[int, dict]:
+def finding(
+    claim: int | str,
+    tested: str,
+    met: Sequence[bool],
+    measured: str = "",
+    controls: dict[str, Sequence[bool]] | None = None,
+    seeds: int = 1,
+) -> dict[str, str]:
+    """A line of a findings table: the verdict on a claim of data/claims.yaml, which follows from `met` and `controls`.
+
+    met: in which rows (networks, forget requests, settings) the threshold is met; controls: the same for each control.
+    "holds" wants every row, "holds in part" at least half of them where the claim says `in_part`; a claim that a control
+    meets in as many rows "holds, but not because of the noise".
+    """
+    claim, controls = claims()[claim], {name: list(rows) for name, rows in (controls or {}).items()}
+    reached, rows = sum(map(bool, met)), len(met)
+    if rows == 0:
+        raise ValueError(f"claim {claim['id']}: no row was measured")
+    if reached == rows:
+        verdict = "holds"
+    elif claim.get("in_part") and 2 * reached >= rows:
+        verdict = "holds in part"
+    else:
+        verdict = "does not hold"
+    same = [name for name, control in controls.items() if sum(map(bool, control)) >= reached]
+    if same and verdict != "does not hold":
+        verdict += ", but not because of the noise"
+    return {
+        "claim": str(claim["id"]),
+        "tested": tested,
+        "measured": measured,
+        "UNSIR": f"{reached} of {rows}",
+        "controls": "; ".join(f"{name} {sum(map(bool, control))} of {len(control)}" for name, control in controls.items()),
+        "seeds": str(seeds),
+        "verdict": verdict,
+    }
+
+
+def claims() -> dict[int | str, dict]:
     """What decides each claim of the paper, by the claim's number: data/claims.yaml."""
     return {claim["id"]: claim for claim in yaml.safe_load(CLAIMS.read_text())}
 

@@ -83,7 +83,7 @@ def run(notebook: Path, profile: str = DEFAULT, overrides: dict | None = None) -
     notebook, done, failed = notebook.resolve(), folder / notebook.name, folder / "failed" / notebook.name
     failed.parent.mkdir(parents=True, exist_ok=True)
     failed.unlink(missing_ok=True)
-    os.environ.update({"OMP_NUM_THREADS": os.environ.get("UNSIR_THREADS", "2"), **KERNEL_SETTINGS})
+    os.environ.update({"OMP_NUM_THREADS": os.environ.get("UNSIR_THREADS", "1"), **KERNEL_SETTINGS})
     try:
         with contextlib.chdir(REPOSITORY):  # where kernels start; papermill keeps the paths that it is given
             papermill.execute_notebook(
@@ -113,6 +113,12 @@ def _tidy(path: Path) -> None:
     nbformat.write(notebook, path)
 
 
+def _last_time(notebook: Path, profile: str) -> str:
+    copy = results_root() / profile / notebook.name
+    seconds = nbformat.read(copy, as_version=4).metadata.get("unsir", {}).get("seconds") if copy.exists() else None
+    return f"; {seconds:.0f} s the last time" if seconds else ""
+
+
 def _parsed(pair: str) -> tuple[str, object]:
     name, equals, value = pair.partition("=")
     try:
@@ -134,7 +140,10 @@ def main() -> None:
     try:
         overrides = dict(_parsed(p) for p in arguments.parameter)
         for notebook in arguments.notebooks:
-            print(f"{notebook.stem:<24} running, profile {arguments.profile}", flush=True)
+            print(
+                f"{notebook.stem:<24} running, profile {arguments.profile}{_last_time(notebook, arguments.profile)}",
+                flush=True,
+            )
             start = time.perf_counter()
             done = run(notebook, arguments.profile, overrides)
             print(f"{notebook.stem:<24} {time.perf_counter() - start:7.1f} s   {os.path.relpath(done)}", flush=True)

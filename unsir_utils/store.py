@@ -25,7 +25,7 @@ from .metrics import evaluate
 from .paths import results_root
 from .progress import progress
 from .samples import chunks
-from .training import adam, one_epoch, precision, seeded
+from .training import one_epoch, parameter_groups, precision, seeded
 
 FOLDER = results_root() / "checkpoints"
 SAVE_EVERY_S = 20.0  # a state smaller than this much work is not worth its write
@@ -35,9 +35,11 @@ SAVE_EVERY_S = 20.0  # a state smaller than this much work is not worth its writ
 class Recipe:
     """How a model is made: everything that its weights depend on, but for the machine.
 
-    training: "onecycle" (SGD with Nesterov momentum, one-cycle learning rate peaking at `lr`) or "released" (the released
-        notebook's: Adam at `lr`, weight decay 1e-4, gradients clipped by value at 0.1, learning rate halved when the TEST
-        loss stalls for 3 epochs).
+    training: "onecycle" (SGD with Nesterov momentum, one-cycle learning rate peaking at `lr`), "adamw" (the same cycle, for
+        transformers) or "released" (the released notebook's: Adam at `lr`, weight decay 1e-4, gradients clipped by value at
+        0.1, learning rate halved when the TEST loss stalls for 3 epochs).
+    weights: name in torchvision's weights API ("IMAGENET1K_V1") that the body starts from; None: at random.
+    head_factor: the head learns at head_factor * lr.
     left_out: classes whose samples are not trained on; the forget classes of a retrained model.
     """
 
@@ -46,6 +48,8 @@ class Recipe:
     training: str = "onecycle"
     lr: float = 0.05
     batch_size: int = 64
+    weights: str | None = None
+    head_factor: float = 1.0
     left_out: tuple[int, ...] = ()
     seed: int = 0
 
@@ -81,7 +85,7 @@ def trained(recipe: Recipe, data: Data, folder: Path | None = None) -> Trained:
     if recipe.training not in TRAININGS:
         raise ValueError(f"unknown training {recipe.training!r}: choose one of {', '.join(TRAININGS)}")
     checks.counts(epochs=recipe.epochs, batch_size=recipe.batch_size)
-    checks.positive(lr=recipe.lr)
+    checks.positive(lr=recipe.lr, head_factor=recipe.head_factor)
     if recipe.left_out:
         checks.forget_classes(recipe.left_out, data.n_classes)
     folder = folder or FOLDER
@@ -127,10 +131,10 @@ def _load_partial(path: Path, device: torch.device) -> dict | None:
 def _train(recipe: Recipe, data: Data, path: Path) -> None:
     train = data.train.without(recipe.left_out)
     watched = data.test.without(recipe.left_out)
-    model = _place(models.build(recipe.architecture, data.n_classes, recipe.seed), train.device)
+    model = _place(models.build(recipe.architecture, data.n_classes, recipe.seed, recipe.weights), train.device)
     steps = recipe.epochs * len(chunks(torch.arange(len(train)), recipe.batch_size))
-    optimiser, schedule = TRAININGS[recipe.training](model, recipe.lr, steps)
-    by_batch = recipe.training == "onecycle"
+    optimiser, schedule = TRAININGS[recipe.training](parameter_groups(model, recipe.lr, recipe.head_factor), steps)
+    by_batch = recipe.training != "released"
     partial = path.with_suffix(".partial")
     state = _load_partial(partial, train.device)
     if state is None:
@@ -175,17 +179,27 @@ def _train(recipe: Recipe, data: Data, path: Path) -> None:
     partial.unlink(missing_ok=True)
 
 
-def _one_cycle(model: nn.Module, lr: float, steps: int) -> tuple:
-    sgd = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
-    return sgd, torch.optim.lr_scheduler.OneCycleLR(sgd, max_lr=lr, total_steps=steps + 1, pct_start=0.3)
+def _one_cycle(groups: list[dict], steps: int) -> tuple:
+    sgd = torch.optim.SGD(groups, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
+    return sgd, _cycle(sgd, groups, steps)
 
 
-def _released(model: nn.Module, lr: float, steps: int) -> tuple:
-    optimiser = adam(model, lr, weight_decay=1e-4)
+def _adamw(groups: list[dict], steps: int) -> tuple:
+    adamw = torch.optim.AdamW(groups, weight_decay=0.05, fused=True)
+    return adamw, _cycle(adamw, groups, steps)
+
+
+def _cycle(optimiser: torch.optim.Optimizer, groups: list[dict], steps: int) -> torch.optim.lr_scheduler.OneCycleLR:
+    peaks = [group["lr"] for group in groups]
+    return torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=peaks, total_steps=steps + 1, pct_start=0.3)
+
+
+def _released(groups: list[dict], steps: int) -> tuple:
+    optimiser = torch.optim.Adam(groups, weight_decay=1e-4, fused=True)
     return optimiser, torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=3)
 
 
-TRAININGS = {"onecycle": _one_cycle, "released": _released}
+TRAININGS = {"onecycle": _one_cycle, "adamw": _adamw, "released": _released}
 
 
 def _place(model: nn.Module, device: torch.device) -> nn.Module:

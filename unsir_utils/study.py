@@ -5,20 +5,23 @@ Every argument is plain (it may stand in a parameters cell and in a csv), every 
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+import pandas as pd
 from torch import nn
 
 from . import metrics
-from .baselines import MaskedLogits, finetune, fisher_forgetting, neggrad, without_noise
+from .baselines import MaskedLogits, finetune, fisher_forgetting, neggrad
+from .cases import run_cases
 from .data import Data, load
-from .noise import Noise, learn_noise
+from .noise import Noise, blank_images, learn_noise, more_retain, unlearned_noise
 from .samples import Samples
 from .store import Recipe, Trained, trained
-from .unsir import released, unsir
+from .unsir import released, two_passes, unsir
 
 load_once = lru_cache(maxsize=2)(load)
 
@@ -117,14 +120,28 @@ def _masked(s: Scenario) -> tuple[nn.Module, float]:
     return _timed(lambda: MaskedLogits(model, s.forget))
 
 
-def _without_noise(s: Scenario, **options) -> tuple[nn.Module, float]:
-    model, subset = s.original, s.retain_subset
-    return _timed(lambda: without_noise(model, subset, seed=s.seed, **options))
+def _with_images(images: Callable[[Scenario, int], Noise | None]) -> Method:
+    """UNSIR's two passes with other images in the noise's place, as many as the noise has."""
+
+    def method(s: Scenario, noise_per_class: int = 256, **options) -> tuple[nn.Module, float]:
+        model, subset, given = s.original, s.retain_subset, images(s, noise_per_class)
+        return _timed(lambda: two_passes(model, subset, given, seed=s.seed, **options).model)
+
+    return method
+
+
+CONTROLS: dict[str, Callable[[Scenario, int], Noise | None]] = {
+    "No noise": lambda s, n: None,
+    "Unlearned noise": lambda s, n: unlearned_noise(s.forget, s.retain.shape, per_class=n, seed=s.seed),
+    "Blank images": lambda s, n: blank_images(s.forget, s.retain.shape, per_class=n),
+    "More retain": lambda s, n: more_retain(s.retain_subset, n * len(s.forget), seed=s.seed),
+}
 
 
 def _unsir(s: Scenario, **options) -> tuple[nn.Module, float]:
     learning = {short: options.pop(long) for long, short in NOISE_OPTIONS.items() if long in options}
-    found = unsir(s.original, s.forget, s.retain_subset, noise=_noise(s, tuple(learning.items())), seed=s.seed, **options)
+    noise = _noise(replace(s, retain_per_class=1), tuple(learning.items()))  # in which D_r_sub plays no part
+    found = unsir(s.original, s.forget, s.retain_subset, noise=noise, seed=s.seed, **options)
     return found.model, sum(found.seconds.values())
 
 
@@ -156,7 +173,7 @@ METHODS: dict[str, Method] = {
     "NegGrad": _neggrad,
     "Fisher": _fisher,
     "Masked logits": _masked,
-    "No noise": _without_noise,
+    **{label: _with_images(images) for label, images in CONTROLS.items()},
     "UNSIR": _unsir,
     "Released": _released,
 }
@@ -207,14 +224,43 @@ def best(records: list[dict], tolerance: float = 1.0) -> dict:
     return min(records, key=lambda r: (max(r["A_Df"] - tolerance, 0.0), -r["A_Dr"]))
 
 
-def compare(methods: dict[str, list], relearning: dict | None = None, **request) -> list[dict]:
-    """A case: one record a method. methods: label -> [name in METHODS, options]; request: arguments of `scenario`."""
+def compare(methods: dict[str, list], relearning: dict | None = None, setting: dict | None = None, **request) -> list[dict]:
+    """A case: one record a method. methods: label -> [name in METHODS, options]; request: arguments of `scenario`;
+    setting: stands in every record."""
     s, records = scenario(**request), []
     for label, (method, options) in methods.items():
         model, seconds = apply(method, s, **options)
         again = relearn(model, s, **relearning) if relearning else {}
-        records.append({"method": label, **measure(model, s), **again, "seconds": seconds})
+        records.append({**(setting or {}), "method": label, **measure(model, s), **again, "seconds": seconds})
     return records
+
+
+def sweep(
+    settings: list[dict], methods: dict[str, list], seeds: list[int], relearning: dict | None = None, **request
+) -> pd.DataFrame:
+    """`compare` at every setting and seed: one row a setting, method and seed.
+
+    settings: each overrides arguments of `scenario` (retain_per_class, forget) and options of the methods; a method gets
+        those that it takes.
+    """
+    cases = []
+    for seed in seeds:
+        for setting in settings:
+            own = {name: [m, {**options, **_taken(m, setting)}] for name, (m, options) in methods.items()}
+            asked = {k: v for k, v in setting.items() if k in ASKED}
+            shown = {k: v for k, v in setting.items() if not isinstance(v, (list, dict))}
+            cases.append({**request, **asked, "seed": seed, "methods": own, "relearning": relearning, "setting": shown})
+    return run_cases(compare, cases, "settings")
+
+
+ASKED = ("data", "recipe", "forget", "retain_per_class")  # what a setting may change of the scenario
+KERNELS = {"UNSIR": unsir, "Released": released, **dict.fromkeys(CONTROLS, two_passes)}
+
+
+def _taken(method: str, setting: dict) -> dict:
+    names = set(inspect.signature(KERNELS[method]).parameters) if method in KERNELS else set()
+    names |= {"noise_per_class"} if method in CONTROLS else set()
+    return {k: v for k, v in setting.items() if k in names and k not in ASKED}
 
 
 def choose(method: str, candidates: list[dict], options: dict, **request) -> list[dict]:

@@ -61,6 +61,7 @@ def unsir(
     repair_lr: float = 0.01,
     repair_epochs: int = 1,
     batch_size: int = 256,
+    head_factor: float = 1.0,
     seed: int = 0,
 ) -> Unlearned:
     """Erases the forget classes from a copy of `model`, seeing only `retain`: samples of the other classes.
@@ -75,7 +76,7 @@ def unsir(
     forget = checks.forget_classes(forget, retain.n_classes)
     checks.retain_set(model, retain, forget)
     checks.counts(copies=copies, impair_epochs=impair_epochs, repair_epochs=repair_epochs, batch_size=batch_size)
-    checks.positive(impair_lr=impair_lr, repair_lr=repair_lr)
+    checks.positive(impair_lr=impair_lr, repair_lr=repair_lr, head_factor=head_factor)
     if noise is not None and set(noise.labels.tolist()) != set(forget):
         raise ValueError(f"the noise is for classes {sorted(set(noise.labels.tolist()))}, not for {sorted(forget)}")
     copied = copy.deepcopy(model)
@@ -85,11 +86,34 @@ def unsir(
             per_class=noise_per_class, total=noise_total, steps=noise_steps, lr=noise_lr,
             penalty=penalty, batchnorm=batchnorm, seed=seed, in_place=True,
         )  # fmt: skip
-    impaired = impair(
-        copied, retain, noise, lr=impair_lr, epochs=impair_epochs, copies=copies, batch_size=batch_size, seed=seed
-    )
-    repaired = repair(impaired.model, retain, lr=repair_lr, epochs=repair_epochs, batch_size=batch_size, seed=seed)
-    return Unlearned(repaired.model, noise, impaired, repaired)
+    return two_passes(
+        copied, retain, noise, copies=copies, impair_lr=impair_lr, impair_epochs=impair_epochs, repair_lr=repair_lr,
+        repair_epochs=repair_epochs, batch_size=batch_size, head_factor=head_factor, seed=seed,
+    )  # fmt: skip
+
+
+def two_passes(
+    model: nn.Module,
+    retain: Samples,
+    images: Noise | None,
+    *,
+    copies: int = 20,
+    impair_lr: float = 0.02,
+    impair_epochs: int = 1,
+    repair_lr: float = 0.01,
+    repair_epochs: int = 1,
+    batch_size: int = 256,
+    head_factor: float = 1.0,
+    seed: int = 0,
+) -> Unlearned:
+    """Impair and repair alone, on a copy, with whatever `images` stand in the noise's place; None: without any.
+
+    The controls run through this: the same passes at the same rates with other images. Arguments as in `unsir`.
+    """
+    common = dict(batch_size=batch_size, head_factor=head_factor, seed=seed)
+    impaired = impair(model, retain, images, lr=impair_lr, epochs=impair_epochs, copies=copies, **common)
+    repaired = repair(impaired.model, retain, lr=repair_lr, epochs=repair_epochs, **common)
+    return Unlearned(repaired.model, images, impaired, repaired)
 
 
 def released(
@@ -101,13 +125,16 @@ def released(
     used: int = 3,
     label: int | None = 0,
     batchnorm: str = "train",
+    learned: int = 256,
     seed: int = 0,
+    **passes: float,
 ) -> Unlearned:
     """What the authors' released notebook runs, its three slips included; each is a switch.
 
-    Classes one after another: 256 noise images learned, with BatchNorm on the noise batch's statistics, which stay in
-    the model (`batchnorm`); only the first 3 are used (`used`); all are labelled 0 (`label`; None gives each its own
-    class). The retain subset is the first `per_class` samples of each class of `retain`.
+    Classes one after another: 256 noise images learned (`learned`), with BatchNorm on the noise batch's statistics, which
+    stay in the model (`batchnorm`); only the first 3 are used (`used`); all are labelled 0 (`label`; None gives each its
+    own class). The retain subset is the first `per_class` samples of each class of `retain`. Arguments of `two_passes`
+    (rates, copies, batch size) have their defaults there.
     """
     forget = checks.forget_classes(forget, retain.n_classes)
     checks.counts(per_class=per_class, used=used)
@@ -115,7 +142,7 @@ def released(
     subset = retain.first(per_class)
     copied = copy.deepcopy(model)
     parts = [
-        learn_noise(copied, [c], retain.shape, batchnorm=batchnorm, seed=seed + i, in_place=True)
+        learn_noise(copied, [c], retain.shape, per_class=learned, batchnorm=batchnorm, seed=seed + i, in_place=True)
         for i, c in enumerate(forget)
     ]
     noise = Noise(
@@ -127,6 +154,4 @@ def released(
     )
     if label is not None:
         noise = noise.labelled(label)
-    impaired = impair(copied, subset, noise, seed=seed)
-    repaired = repair(impaired.model, subset, seed=seed)
-    return Unlearned(repaired.model, noise, impaired, repaired)
+    return two_passes(copied, subset, noise, **passes, seed=seed)

@@ -1,0 +1,148 @@
+from urllib.error import URLError
+
+import pytest
+import torch
+from tiny import same_weights, untouched
+from torch import nn
+
+from unsir_utils import models
+from unsir_utils.samples import Samples
+from unsir_utils.unsir import unsir
+
+HEADS = {"ResNet18": "fc", "MobileNetV2": "classifier.1"}
+WEIGHTS_FILE = "mobilenet_v2-b0353104.pth"
+
+
+@pytest.fixture
+def checkpoints(tmp_path, monkeypatch):
+    """An empty checkpoint folder of torch.hub's, without a network."""
+
+    def offline(*_, **__):
+        raise URLError("no network")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.mark.parametrize("architecture", [name for name in models.ARCHITECTURES if name != "ViT-B/16"])
+def test_every_architecture_is_built_from_its_seed(architecture):
+    random = torch.get_rng_state()
+    one, same, other = (models.build(architecture, 3, seed) for seed in (1, 1, 2))
+    assert same_weights(one, same) and not same_weights(one, other)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert one.eval()(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
+
+
+def test_vit_b_16_takes_images_of_224_pixels():
+    model = models.build("ViT-B/16", 3).eval()
+    assert model(torch.zeros(1, 3, 224, 224)).shape == (1, 3)
+    assert models.n_parameters(model) == 86_567_656 - 997 * 769  # torchvision's, with 3 classes in place of 1000
+
+
+@pytest.mark.parametrize("architecture, n", [("ResNet18", 11_689_512), ("MobileNetV2", 3_504_872)])
+def test_the_others_are_torchvisions_too(architecture, n):
+    assert models.n_parameters(models.build(architecture, 1000)) == n
+
+
+@pytest.mark.parametrize(
+    "architecture, file", [("ResNet18", "resnet18-f37072fd.pth"), ("MobileNetV2", WEIGHTS_FILE)], ids=lambda name: name
+)
+def test_the_body_is_the_files_and_the_head_is_new(architecture, file, checkpoints):
+    stored = models.build(architecture, 1000, seed=5).state_dict()
+    torch.save(stored, checkpoints / file)
+    random = torch.get_rng_state()
+    one, same, other = (models.build(architecture, 3, seed, weights="IMAGENET1K_V1") for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), random)
+    head, drawn = HEADS[architecture], models.build(architecture, 3, seed=1).state_dict()
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, (drawn if name.startswith(f"{head}.") else stored)[name]), name
+    assert one.get_submodule(head).weight.shape[0] == 3
+    assert same_weights(one, same) and not same_weights(one, other)
+
+
+def test_a_vit_keeps_its_body_too(checkpoints, monkeypatch):
+    """On a small ViT under the large one's name: its file has the older names of the MLPs' layers, as torchvision's."""
+    monkeypatch.setitem(models.ARCHITECTURES, "ViT-B/16", models.vit)
+    stored = models.build("ViT", 1000, seed=5).state_dict()
+    older = {name.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): v for name, v in stored.items()}
+    assert older.keys() != stored.keys()
+    torch.save(older, checkpoints / "vit_b_16-c867db91.pth")
+    model = models.build("ViT-B/16", 3, weights="IMAGENET1K_V1")
+    body = {name: value for name, value in model.state_dict().items() if not name.startswith("heads.")}
+    assert len(body) == len(stored) - 2
+    assert same_weights(body, {name: stored[name] for name in body})
+    assert model.heads.head.weight.shape[0] == 3
+
+
+def test_the_head_is_the_last_linear_layer():
+    for architecture, head in (HEADS | {"ViT": "heads.head"}).items():
+        assert isinstance(models.build(architecture, 3).get_submodule(head), nn.Linear)
+
+
+def test_absent_weights_are_named_with_their_place(checkpoints):
+    with pytest.raises(FileNotFoundError) as error:
+        models.build("MobileNetV2", 3, weights="IMAGENET1K_V1")
+    url = f"https://download.pytorch.org/models/{WEIGHTS_FILE}"
+    for part in ("IMAGENET1K_V1 of MobileNetV2", url, str(checkpoints / WEIGHTS_FILE), "TORCH_HOME", "no network"):
+        assert part in str(error.value)
+
+
+def test_a_download_is_held_against_its_hash(checkpoints, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda url, to, prefix, progress: asked.append((to, prefix)))
+    with pytest.raises(FileNotFoundError):
+        models.build("MobileNetV2", 3, weights="IMAGENET1K_V1")
+    assert asked == [(str(checkpoints / WEIGHTS_FILE), "b0353104")]
+
+
+class Payload:
+    def __reduce__(self):
+        return print, ("run",)
+
+
+def test_a_file_that_holds_code_is_not_run(checkpoints, capsys):
+    torch.save({"classifier.1.bias": Payload()}, checkpoints / WEIGHTS_FILE)
+    with pytest.raises(Exception, match="[Ww]eights.only"):
+        models.build("MobileNetV2", 3, weights="IMAGENET1K_V1")
+    assert "run" not in capsys.readouterr().out
+
+
+def test_another_architectures_weights_are_refused(checkpoints):
+    torch.save(models.build("AllCNN-0.125", 1000).state_dict(), checkpoints / WEIGHTS_FILE)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        models.build("MobileNetV2", 3, weights="IMAGENET1K_V1")
+
+
+@pytest.mark.parametrize(
+    "architecture, weights, message",
+    [
+        ("LeNet", None, "unknown architecture 'LeNet': choose one of ResNet18, MobileNetV2"),
+        ("LeNet", "IMAGENET1K_V1", "unknown architecture 'LeNet'"),
+        ("ViT", "IMAGENET1K_V1", "ViT has no pretrained weights: choose one of ResNet18, MobileNetV2, ViT-B/16"),
+        ("AllCNN", "IMAGENET1K_V1", "AllCNN has no pretrained weights"),
+        ("MobileNetV2", "V3", "unknown weights 'V3' of MobileNetV2: choose one of IMAGENET1K_V1, IMAGENET1K_V2$"),
+        ("MobileNetV2", "", "unknown weights ''"),
+        ("ViT-B/16", "IMAGENET1K_SWAG_E2E_V1", "choose one of IMAGENET1K_V1, IMAGENET1K_SWAG_LINEAR_V1$"),  # 384 pixels
+    ],
+)
+def test_a_bad_name_lists_the_choices(architecture, weights, message, checkpoints):
+    with pytest.raises(ValueError, match=message):
+        models.build(architecture, 3, weights=weights)
+
+
+@pytest.mark.parametrize("architecture", ["MobileNetV2", "ViT"])
+def test_unsir_runs_without_special_cases(architecture):
+    model = models.build(architecture, 3, seed=1)
+    nn.init.normal_([module for module in model.modules() if isinstance(module, nn.Linear)][-1].weight, std=0.1)
+    images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    retain = Samples(images, torch.arange(8) % 2, 3, (0.5,) * 3, (0.3,) * 3)
+    with untouched(model):
+        result = unsir(model, [2], retain, noise_per_class=2, noise_steps=2, copies=2, batch_size=6)
+    assert result.noise.losses[1] < result.noise.losses[0]
+    assert result.samples == {"noise": 4, "impair": 12, "repair": 8}
+    assert all(torch.isfinite(value).all() for value in result.model.state_dict().values())
+    after, before = dict(result.model.named_parameters()), dict(model.named_parameters())
+    assert not any(torch.equal(after[name], before[name]) for name in before)

@@ -1,0 +1,55 @@
+"""Where a convolutional classifier looks: GradCAM (Selvaraju et al. 2017, equations 1 and 2)."""
+
+from __future__ import annotations
+
+import difflib
+
+import torch
+from torch import Tensor, nn
+
+from . import checks
+from .samples import Samples
+from .training import mode
+
+
+def gradcam(model: nn.Module, inputs: Samples | Tensor, classes: int | Tensor, layer: str) -> Tensor:
+    """float32 [n, h, w], at least 0: relu(sum_k mean_ij(d z_c / d A_k,ij) A_k), A [n, k, h, w] the output of `layer`.
+
+    In eval mode and float32, all inputs at once; the model is left as it was. Where the layer runs more than once in a
+    forward pass, its last run counts.
+
+    inputs: samples, or a tensor as the model takes it, [n, C, H, W].
+    classes: c, the class whose logit z_c is explained: one for all inputs, or int64 [n].
+    layer: a name from model.named_modules(), such as "layer2".
+
+    Raises ValueError for an unknown layer, one whose output is no map of at least 4x4 cells, or a class out of range.
+    """
+    modules = dict(model.named_modules())
+    if layer not in modules:
+        near = ", ".join(difflib.get_close_matches(layer, modules)) or "none is spelt alike"
+        raise ValueError(f"unknown layer {layer!r} (near: {near}); [n for n, _ in model.named_modules()] lists all")
+    x = inputs.inputs() if isinstance(inputs, Samples) else inputs.to(torch.float32, copy=True)
+    chosen, width = torch.as_tensor(classes, device=x.device), checks.output_width(model, x[:1].clone())
+    if chosen.dtype != torch.int64 or chosen.shape not in ((), (len(x),)):
+        raise ValueError(f"classes is {chosen.dtype} {list(chosen.shape)}: expected a whole number or int64 [{len(x)}]")
+    if ((chosen < 0) | (chosen >= width)).any():
+        raise ValueError(f"class {chosen.tolist()} is out of range: expected 0..{width - 1}")
+    maps: list[Tensor] = []
+
+    def keep(module: nn.Module, args: tuple, output: Tensor) -> Tensor:
+        found = list(output.shape) if isinstance(output, Tensor) else [type(output).__name__]
+        if len(found) != 4 or min(found[2:]) < 4:
+            raise ValueError(
+                f"layer {layer!r} gives {found}, not [n, K, h, w] with at least 4x4 cells: choose a convolution or a block, "
+                "an earlier one where h or w is too small, or larger images"
+            )
+        maps.append(output.detach().requires_grad_())  # a leaf: gradients need no parameter that requires them
+        return maps[-1].clone()  # what follows may overwrite it, as an in-place ReLU does
+
+    with mode(model, False), torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
+        with modules[layer].register_forward_hook(keep):
+            z = model(x).gather(1, chosen.expand(len(x))[:, None])
+        if not maps:
+            raise ValueError(f"layer {layer!r} does not run in the model's forward pass: choose another")
+        (gradient,) = torch.autograd.grad(z.sum(), maps[-1])
+    return (gradient.mean(dim=(2, 3), keepdim=True) * maps[-1].detach()).sum(1).relu()
