@@ -60,7 +60,8 @@ class Recipe:
         """A readable file name; the hash at its end covers every field and the data's fingerprint."""
         digest = hashlib.blake2b(json.dumps([asdict(self), data.id]).encode(), digest_size=4).hexdigest()
         without = f"-without-{'-'.join(map(str, self.left_out))}" if self.left_out else ""
-        return f"{data.name}-{self.architecture}-{self.training}-{self.epochs}ep{without}-seed{self.seed}-{digest}"
+        architecture = self.architecture.replace("/", "")
+        return f"{data.name}-{architecture}-{self.training}-{self.epochs}ep{without}-seed{self.seed}-{digest}"
 
 
 RELEASED = dict(training="released", lr=0.01, batch_size=256)  # the rest of the released notebook's recipe

@@ -89,18 +89,23 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
 
 
 def precision(model: nn.Module, device: torch.device | str) -> torch.dtype:
-    """bfloat16 where the device multiplies it faster and no depthwise convolution spoils that; else float32.
+    """bfloat16 where the device multiplies it faster and no layer spoils that; else float32.
 
-    The rule is measured: on a CPU with avx512_bf16 it pays 1.3 to 3 times for ordinary convolutions and costs half
-    the speed for depthwise ones.
+    The rule is measured: on a CPU with avx512_bf16 it pays 1.3 to 3 times for ordinary convolutions and wide attention, and
+    costs half the speed for depthwise convolutions and narrow attention.
     """
     device = torch.device(device)
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported()
     else:
         fast = device.type == "cpu" and cpu_has_bfloat16()
-    depthwise = any(isinstance(m, nn.Conv2d) and m.groups > 1 for m in model.modules())
-    return torch.bfloat16 if fast and not depthwise else torch.float32
+    return torch.bfloat16 if fast and not any(_is_narrow(m, device) for m in model.modules()) else torch.float32
+
+
+def _is_narrow(module: nn.Module, device: torch.device) -> bool:
+    depthwise = isinstance(module, nn.Conv2d) and module.groups > 1
+    attention = isinstance(module, nn.MultiheadAttention) and module.embed_dim < 256 and device.type == "cpu"
+    return depthwise or attention
 
 
 def autocast(model: nn.Module, device: torch.device) -> torch.autocast:
