@@ -206,7 +206,7 @@ def test_concurrent_callers_train_once(tmp_path, monkeypatch, epochs_run):
     "recipe, message",
     [
         (Recipe("tiny", 0), "epochs is 0"),
-        (Recipe("tiny", 1, training="lion"), "unknown training 'adamw': choose one of onecycle, adamw, released"),
+        (Recipe("tiny", 1, training="lion"), "unknown training 'lion': choose one of onecycle, adamw, released"),
         (Recipe("tiny", 1, left_out=range(4)), "all 4 classes"),
         (Recipe("tiny", 1, left_out=(9,)), "class 9 is out of range"),
         (Recipe("tiny", 1, batch_size=0), "batch_size is 0"),

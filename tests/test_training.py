@@ -131,6 +131,8 @@ DEPTHWISE = nn.Sequential(convnet(), nn.Sequential(nn.Conv2d(4, 4, 3, groups=4))
         (mlp(), True, torch.bfloat16),
         (DEPTHWISE, True, torch.float32),
         (DEPTHWISE, False, torch.float32),
+        (nn.Sequential(nn.MultiheadAttention(64, 4), nn.Linear(4, 4)), True, torch.float32),
+        (nn.Sequential(nn.MultiheadAttention(256, 4), nn.Linear(4, 4)), True, torch.bfloat16),
     ],
 )
 def test_precision_follows_the_device_and_the_layers(model, has_bfloat16, expected, monkeypatch):
