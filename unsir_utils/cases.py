@@ -28,6 +28,7 @@ PRESENTATION = {
     "plots.py",
     "progress.py",
     "readme.py",
+    "report.py",
     "results.py",
     "run.py",
     "summary.py",

@@ -105,19 +105,27 @@ def method_lines(axis: Axes, records: pd.DataFrame) -> None:
     axis.set(yticks=range(len(methods)), yticklabels=methods, ylim=(len(methods) - 0.5, -0.5), xlim=(-4, 104))
 
 
-def sweep_lines(axis: Axes, records: pd.DataFrame, x: str, xlabel: str, log: bool = False) -> None:
+def sweep_lines(
+    axis: Axes,
+    records: pd.DataFrame,
+    x: str,
+    xlabel: str,
+    log: bool = False,
+    metrics: Sequence[str] = ("A_Dr", "A_Df"),
+) -> None:
     """A_Dr (filled markers, solid) and A_Df (open, dashed) of each method against a setting: mean and range over the runs.
 
     records: columns method, A_Dr, A_Df and `x`, one row a run. log: the setting's axis, linear around 0 where 0 is tried.
     """
     for method, runs in records.groupby("method", sort=False):
         colour, marker = METHOD_STYLE[method]
-        for metric, fill, line in (("A_Dr", colour, "-"), ("A_Df", "white", "--")):
+        for metric in metrics:
+            fill, line = (colour, "-") if metric == "A_Dr" else ("white", "--")
             values = runs.groupby(x)[metric].agg(["mean", "min", "max"])
             spread = [values["mean"] - values["min"], values["max"] - values["mean"]]
             axis.errorbar(
                 values.index, values["mean"], yerr=spread, color=colour, marker=marker, markerfacecolor=fill, linestyle=line,
-                markersize=5, capsize=2, linewidth=1.2, label=f"{method}, {metric}",
+                markersize=5, capsize=2, linewidth=1.2, label=f"{method}, {metric}" if len(metrics) > 1 else method,
             )  # fmt: skip
     if log:
         ticks = sorted(records[x].unique())
@@ -128,17 +136,29 @@ def sweep_lines(axis: Axes, records: pd.DataFrame, x: str, xlabel: str, log: boo
     axis.set(xlabel=xlabel, ylabel="test accuracy (%)", ylim=(-4, 104))
 
 
-def heat_map(axis: Axes, records: pd.DataFrame, x: str, y: str, value: str, label: str) -> None:
-    """The mean of `value` over the runs at each pair of settings, written into its cell; a scale of 0 to 100."""
+def heat_map(axis: Axes, records: pd.DataFrame, x: str, y: str, value: str, label: str, around_zero: bool = False) -> None:
+    """The mean of `value` over the runs at each pair of settings, written into its cell; a scale of 0 to 100.
+
+    around_zero: for differences, white at 0, with signs; the scale reaches as far as they do, but at least 10 points.
+    """
     table = records.pivot_table(index=y, columns=x, values=value, aggfunc="mean").sort_index(ascending=False)
+    reach = max(10.0, table.abs().max().max())
+    scale = {"vmin": -reach, "vmax": reach, "cmap": "PuOr", "fmt": "+.0f"}
     sns.heatmap(
-        table, ax=axis, vmin=0, vmax=100, cmap="cividis", annot=True, fmt=".0f", cbar=False, linewidths=0.5,
+        table, ax=axis, annot=True, cbar=False, linewidths=0.5, annot_kws={"fontsize": 8},
         xticklabels=[f"{t:g}" for t in table.columns], yticklabels=[f"{t:g}" for t in table.index],
-        annot_kws={"fontsize": 8},
+        **(scale if around_zero else {"vmin": 0, "vmax": 100, "cmap": "cividis", "fmt": ".0f"}),
     )  # fmt: skip
     axis.set_title(label)
     axis.tick_params(length=0)
     axis.set_yticklabels(axis.get_yticklabels(), rotation=0)
+
+
+def mark_cell(axis: Axes, records: pd.DataFrame, x: str, y: str, pair: Sequence[float], **style: str | float) -> None:
+    """A frame in the cell of `heat_map` at `pair`, a value of `x` and one of `y`; style: of matplotlib's Rectangle."""
+    column = sorted(records[x].unique()).index(pair[0])
+    row = sorted(records[y].unique(), reverse=True).index(pair[1])
+    axis.add_patch(plt.Rectangle((column + 0.05, row + 0.05), 0.9, 0.9, fill=False, **style))
 
 
 def legend_below(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None:

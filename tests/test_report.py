@@ -1,0 +1,66 @@
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from unsir_utils import report
+from unsir_utils.results import Results, claims, finding
+
+
+@pytest.fixture
+def profile(tmp_path, monkeypatch) -> str:
+    """Two notebooks' findings: claim 1 tested twice and claim E once, claim 6 by seconds."""
+    monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
+    Results("09_later", "smoke").findings([finding("E", "the pair", [False], "3 points")], "One.")
+    again = [finding(1, "at other rates", [True]), finding(1, "at rates", [True], controls={"No noise": [True]})]
+    Results("01_first", "smoke").findings(again, "Two.")
+    Results("06_fast", "smoke").findings([finding(6, "faster", [False])], "Three.", timed=True)
+    return "smoke"
+
+
+def test_findings_of_all_notebooks_stand_in_the_claims_order(profile):
+    found = report.findings(profile)
+    tested = found[found.verdict != report.UNTESTED]
+    assert tested[["claim", "notebook", "seconds"]].values.tolist() == [
+        ["1", "01_first", False],
+        ["1", "01_first", False],
+        ["6", "06_fast", True],
+        ["E", "09_later", False],
+    ]
+    assert list(dict.fromkeys(found.claim)) == [str(claim) for claim in claims()]
+    assert set(found[found.verdict == report.UNTESTED].claim) == {str(c) for c in claims()} - {"1", "6", "E"}
+
+
+def test_verdicts_are_counted_by_claim_from_best_to_worst(profile):
+    table = report.verdicts(report.findings(profile)).set_index("claim")
+    assert table.verdicts["1"] == "holds (1), holds, but not because of the noise (1)"
+    assert table.verdicts["E"] == "does not hold (1)" and table.verdicts["2"] == "not tested in this profile (1)"
+    assert table["as stated"]["1"] == claims()[1]["claim"]
+
+
+def test_a_profile_without_results_tested_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
+    found = report.findings("laptop")
+    assert set(found.verdict) == {report.UNTESTED} and len(found) == len(claims())
+    assert set(report.cost("laptop").seconds) == {""}
+
+
+def test_every_verdict_has_its_square(profile):
+    figure, axis = plt.subplots()
+    report.verdict_squares(axis, report.findings(profile))
+    assert sorted(t.get_text() for t in axis.texts if t.get_text()) == ["1"] * 4
+    assert [t.get_text() for t in axis.get_yticklabels()] == [str(claim) for claim in claims()]
+    plt.close(figure)
+
+
+def test_findings_can_only_say_what_the_report_knows():
+    met = [[True, True], [True, False], [False, False]]
+    said = {finding(1, "", rows, controls=c)["verdict"] for rows in met for c in ({}, {"No noise": [True, True]})}
+    assert said == set(report.VERDICTS) - {report.UNTESTED}
+
+
+def test_the_overview_links_what_was_found(profile):
+    Results("01_cifar10", profile).findings([finding(1, "at rates", [True])], "One.")
+    text = report.overview(profile, report.findings(profile))
+    (line,) = (line for line in text.splitlines() if "01_cifar10" in line)
+    assert "[01_cifar10](notebooks/01_cifar10.ipynb)" in line and line.endswith("| 1: holds (1) |")
+    assert isinstance(report.cost(profile), pd.DataFrame)

@@ -1,0 +1,118 @@
+"""What 99_report and the README gather from all notebooks of a profile."""
+
+from __future__ import annotations
+
+import re
+
+import nbformat
+import pandas as pd
+from matplotlib.axes import Axes
+
+from .paths import REPOSITORY, results_root
+from .results import claims
+
+UNTESTED = "not tested in this profile"
+NOT_THE_NOISE = ", but not because of the noise"
+VERDICTS = {  # from best to worst for a claim: its colour, light to dark also in grey
+    "holds": "#009E73",
+    "holds in part": "#7FCFB9",
+    f"holds{NOT_THE_NOISE}": "#F0E442",
+    f"holds in part{NOT_THE_NOISE}": "#E69F00",
+    "does not hold": "#D55E00",
+    UNTESTED: "#DDDDDD",
+}
+COLUMNS = ["claim", "notebook", "tested", "measured", "UNSIR", "controls", "seeds", "verdict", "seconds"]
+
+
+def findings(profile: str) -> pd.DataFrame:
+    """Every line of every findings table of a profile, in the claims' order; a claim without any gets a line that says so.
+
+    seconds: whether the finding rests on seconds.
+    """
+    found = []
+    for kind in ("tables", "seconds"):
+        for path in (results_root() / profile / kind).glob("*_findings.csv"):
+            lines = pd.read_csv(path, dtype=str, keep_default_na=False)
+            lines.insert(1, "notebook", path.stem.removesuffix("_findings"))
+            found.append(lines.assign(seconds=kind == "seconds"))
+    order = [str(claim) for claim in claims()]
+    missing = [claim for claim in order if not any((lines.claim == claim).any() for lines in found)]
+    blank = dict.fromkeys(COLUMNS, "")
+    found.append(pd.DataFrame([{**blank, "claim": claim, "verdict": UNTESTED, "seconds": False} for claim in missing]))
+    gathered = pd.concat([lines for lines in found if len(lines)])[COLUMNS]
+    rank = gathered.claim.map(order.index)
+    return (
+        gathered.assign(rank=rank)
+        .sort_values(["rank", "notebook"], kind="stable")
+        .drop(columns="rank")
+        .reset_index(drop=True)
+    )
+
+
+def verdicts(findings: pd.DataFrame) -> pd.DataFrame:
+    """One row a claim: its words, and how many tests came to which verdict, as text cells."""
+    stated, rows = claims(), []
+    for claim, lines in findings.groupby("claim", sort=False):
+        words = next(c["claim"] for c in stated.values() if str(c["id"]) == claim)
+        rows.append({"claim": claim, "as stated": words, "verdicts": counted(lines)})
+    return pd.DataFrame(rows)
+
+
+def counted(lines: pd.DataFrame) -> str:
+    """ "holds (3), does not hold (1)": the verdicts of these lines from best to worst."""
+    count = lines.verdict.value_counts()
+    return ", ".join(f"{verdict} ({count[verdict]})" for verdict in VERDICTS if verdict in count)
+
+
+def verdict_squares(axis: Axes, findings: pd.DataFrame) -> None:
+    """One row a claim, one column a verdict, in each square the number of tests."""
+    order = list(dict.fromkeys(findings.claim))
+    for (claim, verdict), lines in findings.groupby(["claim", "verdict"]):
+        x, y = list(VERDICTS).index(verdict), order.index(claim)
+        axis.scatter(x, y, marker="s", s=130, color=VERDICTS[verdict], edgecolor="0.3", linewidth=0.5)
+        axis.annotate("" if verdict == UNTESTED else str(len(lines)), (x, y), ha="center", va="center", fontsize=7)
+    labels = [verdict.replace(", but", ",\nbut").replace("because of", "because\nof") for verdict in VERDICTS]
+    labels = [label.replace("not tested in", "not tested\nin") for label in labels]
+    axis.set_xticks(range(len(VERDICTS)), labels, fontsize=7)
+    axis.set_yticks(range(len(order)), order, fontsize=8)
+    axis.set(xlim=(-0.6, len(VERDICTS) - 0.4), ylim=(len(order) - 0.4, -0.6), ylabel="claim")
+    axis.grid(color="0.93", linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.xaxis.tick_top()
+    axis.tick_params(length=0)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def _notebooks() -> dict[str, str]:
+    """Name and title of every notebook, in order."""
+    paths = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+    first = {path.stem: nbformat.read(path, as_version=4).cells[0].source for path in paths}
+    return {name: source.splitlines()[0].removeprefix("# ") for name, source in first.items()}
+
+
+def _seconds(profile: str, name: str) -> str:
+    path = results_root() / profile / f"{name}.ipynb"
+    seconds = nbformat.read(path, as_version=4).metadata.get("unsir", {}).get("seconds") if path.exists() else None
+    return f"{seconds:.0f}" if seconds else ""
+
+
+def cost(profile: str) -> pd.DataFrame:
+    """Seconds of each notebook's last run, as text cells; empty where it never ran in this profile."""
+    rows = [{"notebook": name, "shows": title, "seconds": _seconds(profile, name)} for name, title in _notebooks().items()]
+    return pd.DataFrame(rows)
+
+
+def overview(profile: str, findings: pd.DataFrame) -> str:
+    """The README's table of notebooks: what each shows, its picture, cost and findings, with links from the root."""
+    lines = ["| notebook | picture | seconds | found |", "|---|---|---|---|"]
+    for name, title in _notebooks().items():
+        pictures = sorted((results_root() / profile / "figures").glob(f"{name}*.png"))
+        picture = f'<img src="results/{profile}/figures/{pictures[0].name}" width="260">' if pictures else ""
+        own = findings[findings.notebook == name]
+        found = "<br>".join(f"{claim}: {counted(of_claim)}" for claim, of_claim in own.groupby("claim", sort=False))
+        links = (
+            f"[{name}](notebooks/{name}.ipynb)<br>{re.sub(r'[|]', '', title)}<br>[executed](results/{profile}/{name}.ipynb)"
+        )
+        lines.append(f"| {links} | {picture} | {_seconds(profile, name)} | {found} |")
+    return "\n".join(lines)
