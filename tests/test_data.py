@@ -267,3 +267,9 @@ def test_parts_with_different_classes_are_refused(tmp_path):
         paint(tmp_path / folder, 2, (0, 0, 0))
     with pytest.raises(ValueError, match="different classes"):
         load(f"folder:{tmp_path}")
+
+
+def test_the_environment_names_the_device_and_an_argument_overrides_it(monkeypatch):
+    monkeypatch.setenv("UNSIR_DEVICE", "meta")
+    assert load("shapes", n_classes=2, per_class=4).train.device.type == "meta"
+    assert load("shapes", n_classes=2, per_class=4, device="cpu").train.device.type == "cpu"

@@ -241,3 +241,17 @@ def test_relearned_steps_equal_a_plain_loop(float32):
     assert metrics.relearn_steps(ignorant, original, train, forget, **arguments) == steps > 2
     assert metrics.relearn_steps(ignorant, original, train, forget, cap=steps - 1, **arguments) is None
     assert not same_weights(model, ignorant)
+
+
+def test_a_diverged_model_is_right_about_nothing():
+    samples = floats((6,), 12)
+
+    class Diverged(torch.nn.Module):
+        def forward(self, x):
+            return torch.full((len(x), K), float("nan"))
+
+    assert (
+        metrics.evaluate(Diverged(), samples)[1] == 0 and metrics.per_class_accuracy(Diverged(), samples).tolist() == [0] * K
+    )
+    assert metrics.retain_forget_accuracy(Diverged(), samples, [0]) == (0, 0)
+    assert metrics.prediction_distribution(Diverged(), samples).sum() == 0

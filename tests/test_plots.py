@@ -82,3 +82,11 @@ def test_a_heat_map_writes_the_mean_into_each_cell(axis):
     plots.heat_map(axis, runs, "x", "y", "A_Df", "A_Df")
     assert [t.get_text() for t in axis.texts] == ["0", "99", "20", "50"]
     assert [t.get_text() for t in axis.get_yticklabels()] == ["2", "1"]
+
+
+def test_a_heat_map_of_differences_has_signs_and_a_mark_lies_in_its_cell(axis):
+    runs = pd.DataFrame([(0.1, 1, -3.0), (0.2, 1, 30.0), (0.1, 2, -0.2), (0.2, 2, 0.0)], columns=["x", "y", "gain"])
+    plots.heat_map(axis, runs, "x", "y", "gain", "gain", around_zero=True)
+    assert [t.get_text() for t in axis.texts] == ["+0", "+0", "-3", "+30"]
+    plots.mark_cell(axis, runs, "x", "y", (0.2, 1))
+    assert axis.patches[-1].get_bbox().contains(1.5, 1.5) and not axis.patches[-1].get_bbox().contains(0.5, 0.5)

@@ -54,6 +54,7 @@ def test_an_unknown_setting_is_refused(name, retain):
         getattr(presets, name)(tiny.convnet(), [1], retain, nois_steps=3)
 
 
+@tiny.committed_results
 @BOTH
 def test_the_file_holds_what_the_notebook_chose(name):
     entry = yaml.safe_load(presets.PRESETS.read_text())[name]

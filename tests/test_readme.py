@@ -1,17 +1,11 @@
-import subprocess
-
 import pytest
+from tiny import committed_results
 
 from unsir_utils import readme
 from unsir_utils.paths import REPOSITORY
 
 
-def results_were_made_anew() -> bool:
-    changed = subprocess.run(["git", "diff", "--quiet", "--", "results"], cwd=REPOSITORY, capture_output=True).returncode
-    return changed == 1
-
-
-@pytest.mark.skipif(results_were_made_anew(), reason="results/ differs from the commit: make readme shows the new ones")
+@committed_results
 def test_the_readme_shows_what_is_in_results():
     text = (REPOSITORY / "README.md").read_text()
     assert readme.PART.search(text) and readme.renewed(text) == text

@@ -1,11 +1,14 @@
 """Models and samples small enough that a test trains them in milliseconds, and what a caller can see of a model."""
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+from unsir_utils.paths import REPOSITORY
 from unsir_utils.samples import Samples
 from unsir_utils.training import seeded
 
@@ -97,3 +100,10 @@ def untouched(model: nn.Module) -> Iterator[None]:
     assert same_weights(model, weights)
     assert list(snapshot(model)[1:]) == flags
     assert torch.equal(torch.get_rng_state(), random)
+
+
+def _results_were_made_anew() -> bool:
+    return subprocess.run(["git", "diff", "--quiet", "--", "results"], cwd=REPOSITORY, capture_output=True).returncode == 1
+
+
+committed_results = pytest.mark.skipif(_results_were_made_anew(), reason="results/ was made anew here: it may say otherwise")

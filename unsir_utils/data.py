@@ -7,6 +7,7 @@ anyone's own.
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ def load(
     image_size: int = 32,
     imagenet_statistics: bool = False,
     root: str | Path | None = None,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
 ) -> Data:
     """A data set as uint8 [n, 3, H, W] on `device`.
 
@@ -74,10 +75,12 @@ def load(
     image_size: in pixels; a folder's images are resized and centre-cropped to it, CIFAR's enlarged (224 is what ImageNet
         weights expect, and takes 50 times the memory of 32); the drawn sets and digits stay at 32.
     imagenet_statistics: normalise by ImageNet's mean and std, as ImageNet weights expect, instead of the data set's own.
+    device: default: the environment variable UNSIR_DEVICE, else the GPU where there is one, else the CPU.
     root: folder of the CIFAR files; default: the environment variable UNSIR_DATA, else data/.
 
     Raises ValueError for an unknown name, FileNotFoundError for absent files, RuntimeError for damaged ones.
     """
+    device = device or os.environ.get("UNSIR_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
     if per_class is not None and per_class < 2:
         raise ValueError(f"per_class is {per_class}: at least 2 are needed, one to train on and one to validate on")
     kind, _, path = name.partition(":")

@@ -25,16 +25,25 @@ def logits(model: nn.Module, samples: Samples) -> Tensor:
     return torch.cat(parts) if parts else torch.empty(0, samples.n_classes, device=samples.device)
 
 
+def predictions(model: nn.Module, samples: Samples) -> Tensor:
+    """int64 [n]: the predicted class; -1 where a diverged model's logits are nan, so that it is right about nothing."""
+    return _predicted(logits(model, samples))
+
+
+def _predicted(z: Tensor) -> Tensor:
+    return z.argmax(1).masked_fill(z.isnan().any(1), -1)
+
+
 def evaluate(model: nn.Module, samples: Samples) -> tuple[float, float]:
     """(mean cross-entropy in nats, accuracy in %) over all samples; nan for none."""
     z = logits(model, samples)
     loss = F.cross_entropy(z, samples.labels).item()
-    return loss, 100 * (z.argmax(1) == samples.labels).double().mean().item()
+    return loss, 100 * (_predicted(z) == samples.labels).double().mean().item()
 
 
 def per_class_accuracy(model: nn.Module, samples: Samples) -> Tensor:
     """float64 [K], accuracy in % on each class; nan for a class without samples."""
-    hit = (logits(model, samples).argmax(1) == samples.labels).double()
+    hit = (predictions(model, samples) == samples.labels).double()
     count = torch.bincount(samples.labels, minlength=samples.n_classes)
     return 100 * torch.bincount(samples.labels, weights=hit, minlength=samples.n_classes) / count
 
@@ -42,15 +51,15 @@ def per_class_accuracy(model: nn.Module, samples: Samples) -> Tensor:
 def retain_forget_accuracy(model: nn.Module, samples: Samples, forget: Iterable[int]) -> tuple[float, float]:
     """(A_Dr, A_Df): accuracy in % on the samples of the retain and of the forget classes (test samples in the paper)."""
     forget = torch.tensor(list(forget), device=samples.device)
-    hit = (logits(model, samples).argmax(1) == samples.labels).double()
+    hit = (predictions(model, samples) == samples.labels).double()
     forgotten = torch.isin(samples.labels, forget)
     return 100 * hit[~forgotten].mean().item(), 100 * hit[forgotten].mean().item()
 
 
 def prediction_distribution(model: nn.Module, samples: Samples) -> Tensor:
-    """float64 [K], sums to 1: the share of the samples that is predicted to be each class."""
-    predicted = logits(model, samples).argmax(1)
-    return torch.bincount(predicted, minlength=samples.n_classes).double() / len(samples)
+    """float64 [K]: the share of the samples that is predicted to be each class; sums to 1 unless logits are nan."""
+    predicted = predictions(model, samples)
+    return torch.bincount(predicted[predicted >= 0], minlength=samples.n_classes).double() / len(samples)
 
 
 def normalised_entropy(distribution: Tensor) -> float:

@@ -142,6 +142,7 @@ def heat_map(axis: Axes, records: pd.DataFrame, x: str, y: str, value: str, labe
     around_zero: for differences, white at 0, with signs; the scale reaches as far as they do, but at least 10 points.
     """
     table = records.pivot_table(index=y, columns=x, values=value, aggfunc="mean").sort_index(ascending=False)
+    table = table.round() + 0.0 if around_zero else table  # + 0.0: no "-0" in a cell
     reach = max(10.0, table.abs().max().max())
     scale = {"vmin": -reach, "vmax": reach, "cmap": "PuOr", "fmt": "+.0f"}
     sns.heatmap(
