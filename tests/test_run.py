@@ -191,3 +191,18 @@ def test_an_override_that_cannot_be_read_ends_in_a_message(pair, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["run", "notebooks/00_start_here.ipynb", "-p", pair])
     with pytest.raises(SystemExit, match="YAML|NAME=VALUE"):
         run.main()
+
+
+def test_kernels_that_run_together_have_sockets_of_their_own(project, monkeypatch):
+    places = []
+
+    def execute(source, target, config, **_):
+        places.append(Path(config["KernelManager"]["ip"]).parent)
+        assert config["KernelManager"]["transport"] == "ipc" and places[-1].is_dir()
+        if len(places) == 1:  # a second one starts while the first runs
+            run.run(project / "notebooks" / "tiny.ipynb", "huge")
+        nbformat.write(nbformat.read(source, as_version=4), target)
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    run.run(project / "notebooks" / "tiny.ipynb", "quick")
+    assert len(set(places)) == 2 and not any(place.exists() for place in places)

@@ -10,6 +10,7 @@ import ast
 import contextlib
 import os
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -85,14 +86,16 @@ def run(notebook: Path, profile: str = DEFAULT, overrides: dict | None = None) -
     failed.unlink(missing_ok=True)
     os.environ.update({"OMP_NUM_THREADS": os.environ.get("UNSIR_THREADS", "1"), **KERNEL_SETTINGS})
     try:
-        with contextlib.chdir(REPOSITORY):  # where kernels start; papermill keeps the paths that it is given
+        with tempfile.TemporaryDirectory(prefix="unsir-") as sockets, contextlib.chdir(REPOSITORY):
+            # Kernels start in the repository; papermill keeps the paths that it is given. Kernels that start together race
+            # for TCP ports, and for ipc sockets, too, unless each has a folder of its own.
             papermill.execute_notebook(
                 os.path.relpath(notebook),
                 os.path.relpath(failed.resolve()),
                 parameters=values,
                 kernel_name="python3",
                 progress_bar=False,
-                config=Config({"KernelManager": {"transport": "ipc"}}),  # TCP ports race when kernels start together
+                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
             )
     except PapermillExecutionError as error:
         raise RuntimeError(f"{notebook.stem} failed in cell {error.exec_count}: open {failed}\n{error}") from error
