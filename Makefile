@@ -25,7 +25,9 @@ NOTEBOOKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
 DONE := results/$(PROFILE)/.done
 CODE := $(wildcard unsir_utils/*.py) data/paper.yaml data/claims.yaml $(wildcard notebooks/profiles/$(PROFILE).yaml)
 RUN = $(LAUNCH) "$(PYTHON)" -m unsir_utils.run --profile $(PROFILE)
-NOW_ALL := $(NOTEBOOKS:%=$(DONE)/%)
+# The longest first, so that no core waits for it at the end.
+LONG := 16_does_the_noise_matter 06_efficiency
+NOW_ALL := $(addprefix $(DONE)/,$(filter $(LONG),$(NOTEBOOKS)) $(filter-out $(LONG),$(NOTEBOOKS)))
 
 .DEFAULT_GOAL := help
 .PHONY: help env reproduce test lint unit check-notebooks lab readme lock clean $(NOTEBOOKS)

@@ -95,7 +95,13 @@ def run(notebook: Path, profile: str = DEFAULT, overrides: dict | None = None) -
                 parameters=values,
                 kernel_name="python3",
                 progress_bar=False,
-                config=Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}}),
+                config=Config(
+                    {
+                        "KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"},
+                        # a kernel is interrupted when it is done, and would report that as an error
+                        "NotebookClient": {"extra_arguments": ["--IPKernelApp.log_level=CRITICAL"]},
+                    }
+                ),  # fmt: skip
             )
     except PapermillExecutionError as error:
         raise RuntimeError(f"{notebook.stem} failed in cell {error.exec_count}: open {failed}\n{error}") from error
@@ -144,12 +150,12 @@ def main() -> None:
         overrides = dict(_parsed(p) for p in arguments.parameter)
         for notebook in arguments.notebooks:
             print(
-                f"{notebook.stem:<24} running, profile {arguments.profile}{_last_time(notebook, arguments.profile)}",
+                f"{notebook.stem:<27} running, profile {arguments.profile}{_last_time(notebook, arguments.profile)}",
                 flush=True,
             )
             start = time.perf_counter()
             done = run(notebook, arguments.profile, overrides)
-            print(f"{notebook.stem:<24} {time.perf_counter() - start:7.1f} s   {os.path.relpath(done)}", flush=True)
+            print(f"{notebook.stem:<27} {time.perf_counter() - start:7.1f} s   {os.path.relpath(done)}", flush=True)
     except (ValueError, RuntimeError, FileNotFoundError) as error:
         sys.exit(str(error))
 

@@ -14,7 +14,7 @@ def summary(profile: str, names: list[str]) -> str:
     for name in names:
         path = results_root() / profile / f"{name}.ipynb"
         seconds = json.loads(path.read_text())["metadata"]["unsir"]["seconds"]
-        lines.append(f"{name:<24} {seconds:7.1f} s   {os.path.relpath(path)}")
+        lines.append(f"{name:<27} {seconds:7.1f} s   {os.path.relpath(path)}")
     return "\n".join([*lines, f"open {os.path.relpath(results_root() / profile / names[0])}.ipynb"])
 
 
