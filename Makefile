@@ -81,7 +81,7 @@ unit: env  ## unit tests and the notebooks in the smoke profile
 	@"$(PYTHON)" -m pytest tests
 
 check-notebooks: env  ## nbval: do the tagged outputs of the committed copy come out again?
-	@UNSIR_RESULTS=$$(mktemp -d) "$(PYTHON)" -m pytest --nbval-lax --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval.cfg results/quick/00_start_here.ipynb
+	@UNSIR_RESULTS=$$(mktemp -d) OMP_NUM_THREADS=$${UNSIR_THREADS:-1} "$(PYTHON)" -m pytest --nbval-lax --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval.cfg results/quick/00_start_here.ipynb
 
 lab: env  ## JupyterLab
 	@"$(PYTHON)" -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
