@@ -85,7 +85,7 @@ def build(architecture: str, n_classes: int, seed: int = 0, weights: str | None 
 
     weights: a name of torchvision's weights API such as "IMAGENET1K_V1": only the head (the last linear layer) is then
         initialised from `seed` (to zeros in a ViT, as torchvision does), and all else is loaded. These weights expect
-        images normalised with ImageNet's channel statistics, whereas `data.load` normalises with the data set's own.
+        images normalised with ImageNet's channel statistics: `data.load(..., imagenet_statistics=True)`.
 
     The file is looked for, and downloaded to, torch.hub's checkpoint folder. Its hash is checked only at the download;
     one put there by hand is taken as it is, but read as tensors alone (torch.load's weights_only).

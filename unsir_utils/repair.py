@@ -23,14 +23,5 @@ def repair(
 
     Source: the paper's method (reported in a published summary); numbers from the authors' released notebook.
     """
-    return impair(
-        model,
-        retain,
-        None,
-        lr=lr,
-        epochs=epochs,
-        batch_size=batch_size,
-        head_factor=head_factor,
-        seed=seed,
-        in_place=in_place,
-    )
+    passes = dict(lr=lr, epochs=epochs, batch_size=batch_size, head_factor=head_factor)
+    return impair(model, retain, None, **passes, seed=seed, in_place=in_place)

@@ -9,11 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from .paths import REPOSITORY, results_root
-from .results import claims
+from .results import NOT_THE_NOISE, claims
 
 UNTESTED = "not tested in this profile"
-NOT_THE_NOISE = ", but not because of the noise"
-VERDICTS = {  # from best to worst for a claim: its colour, light to dark also in grey
+VERDICTS = {  # from best to worst for a claim, each with its colour; its column in the figure says the same
     "holds": "#009E73",
     "holds in part": "#7FCFB9",
     f"holds{NOT_THE_NOISE}": "#F0E442",

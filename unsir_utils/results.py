@@ -19,6 +19,7 @@ from .training import cpu_has_bfloat16
 
 PAPER = REPOSITORY / "data" / "paper.yaml"
 CLAIMS = REPOSITORY / "data" / "claims.yaml"
+NOT_THE_NOISE = ", but not because of the noise"
 
 
 class Results:
@@ -145,7 +146,7 @@ def finding(
         verdict = "does not hold"
     same = [name for name, control in controls.items() if sum(map(bool, control)) >= reached]
     if same and verdict != "does not hold":
-        verdict += ", but not because of the noise"
+        verdict += NOT_THE_NOISE
     return {
         "claim": str(claim["id"]),
         "tested": tested,
