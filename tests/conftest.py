@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from unsir_utils import training
+from unsir_utils import forward
 
 torch.set_num_threads(1)
 
@@ -13,4 +13,4 @@ def pytest_configure(config):
 @pytest.fixture
 def float32(monkeypatch):
     """The kernels compute in float32, so that a plain loop can be held against them."""
-    monkeypatch.setattr(training, "cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr(forward, "cpu_has_bfloat16", lambda: False)

@@ -6,8 +6,7 @@ from tiny import K, convnet, floats, half_frozen, mlp, plain, same_weights
 from torch import nn
 from torch.nn import functional as F
 
-from unsir_utils import training
-from unsir_utils.training import adam, mode, one_epoch, precision, seeded
+from unsir_utils.training import adam, mode, one_epoch, seeded
 
 SAMPLES = floats((3, 8, 8), 20)
 
@@ -118,39 +117,6 @@ def test_the_random_state_comes_back_after_an_error():
         torch.rand(1)
         raise ZeroDivisionError
     assert torch.equal(torch.get_rng_state(), before)
-
-
-DEPTHWISE = nn.Sequential(convnet(), nn.Sequential(nn.Conv2d(4, 4, 3, groups=4)))
-
-
-@pytest.mark.parametrize(
-    "model, has_bfloat16, expected",
-    [
-        (convnet(), True, torch.bfloat16),
-        (convnet(), False, torch.float32),
-        (mlp(), True, torch.bfloat16),
-        (DEPTHWISE, True, torch.float32),
-        (DEPTHWISE, False, torch.float32),
-        (nn.Sequential(nn.MultiheadAttention(64, 4), nn.Linear(4, 4)), True, torch.float32),
-        (nn.Sequential(nn.MultiheadAttention(256, 4), nn.Linear(4, 4)), True, torch.bfloat16),
-    ],
-)
-def test_precision_follows_the_device_and_the_layers(model, has_bfloat16, expected, monkeypatch):
-    monkeypatch.setattr(training, "cpu_has_bfloat16", lambda: has_bfloat16)
-    seen = []
-    probe = nn.Linear(4, 4)
-    probe.register_forward_hook(lambda _, inputs, output: seen.append(output.dtype))
-    assert precision(model, "cpu") is expected
-    with training.autocast(model, torch.device("cpu")):
-        probe(torch.zeros(1, 4))
-    assert seen == [expected]
-
-
-def test_weights_and_losses_stay_float32_under_autocast(monkeypatch):
-    monkeypatch.setattr(training, "cpu_has_bfloat16", lambda: True)
-    model, dtypes = convnet(), []
-    one_epoch(model, SAMPLES.batches(8), sgd(model), objective=lambda z, y: dtypes.append(z.dtype) or F.cross_entropy(z, y))
-    assert set(dtypes) == {torch.float32} == {p.dtype for p in model.parameters()}
 
 
 def test_the_head_may_learn_at_its_own_rate():

@@ -17,9 +17,9 @@ from types import CodeType
 import pandas as pd
 import torch
 
+from .forward import cpu_has_bfloat16
 from .paths import results_root
 from .progress import progress
-from .training import cpu_has_bfloat16
 
 PRESENTATION = {
     "__init__.py",

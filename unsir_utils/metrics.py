@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import checks
+from .forward import forward
 from .samples import Samples
-from .training import adam, autocast, mode, one_epoch, seeded
+from .training import adam, mode, one_epoch, seeded
 
 EVALUATION_BATCH = 1000
 
@@ -20,8 +21,8 @@ EVALUATION_BATCH = 1000
 @torch.no_grad()
 def logits(model: nn.Module, samples: Samples) -> Tensor:
     """float32 [n, K], in eval mode, in the samples' order."""
-    with mode(model, False), autocast(model, samples.device):
-        parts = [model(x).float() for x, _ in samples.batches(EVALUATION_BATCH)]
+    with mode(model, False):
+        parts = [forward(model, x) for x, _ in samples.batches(EVALUATION_BATCH)]
     return torch.cat(parts) if parts else torch.empty(0, samples.n_classes, device=samples.device)
 
 

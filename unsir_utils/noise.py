@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import checks
+from .forward import forward
 from .samples import Samples
-from .training import autocast, mode, seeded
+from .training import mode, seeded
 
 CHUNK = 512  # noise images that go through the model at once; bounds the memory, not the result
 
@@ -100,9 +101,7 @@ def accumulate_gradient(model: nn.Module, images: Tensor, labels: Tensor, weight
 
     images [n, *shape]; labels [n]; weight [n], 1 / (number of images of the label).
     """
-    with autocast(model, images.device):
-        z = model(images).float()
-    error = F.cross_entropy(z, labels, reduction="none")
+    error = F.cross_entropy(forward(model, images), labels, reduction="none")
     size = images.square().flatten(1).sum(1)
     loss = (weight * (penalty * size - error)).sum()
     loss.backward()

@@ -14,8 +14,8 @@ import torch
 import yaml
 from matplotlib.figure import Figure
 
+from .forward import cpu_has_bfloat16
 from .paths import REPOSITORY, results_root
-from .training import cpu_has_bfloat16
 
 PAPER = REPOSITORY / "data" / "paper.yaml"
 CLAIMS = REPOSITORY / "data" / "claims.yaml"

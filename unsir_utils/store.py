@@ -21,11 +21,12 @@ from torch import nn
 
 from . import checks, models
 from .data import Data
+from .forward import precision
 from .metrics import evaluate
 from .paths import results_root
 from .progress import progress
 from .samples import chunks
-from .training import one_epoch, parameter_groups, precision, seeded
+from .training import one_epoch, parameter_groups, seeded
 
 FOLDER = results_root() / "checkpoints"
 SAVE_EVERY_S = 20.0  # a state smaller than this much work is not worth its write

@@ -1,4 +1,4 @@
-"""The one loop that training, fine-tuning, impair, repair and relearning share, and the precision it runs in."""
+"""The one loop that training, fine-tuning, impair, repair and relearning share."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from .forward import forward
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 
@@ -32,8 +34,7 @@ def one_epoch(
     losses = []
     with mode(model, train_mode):
         for x, y in batches:
-            with autocast(model, x.device):
-                loss = objective(model(x).float(), y)
+            loss = objective(forward(model, x), y)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             if clip_value is not None:
@@ -86,33 +87,3 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
     with torch.random.fork_rng(devices, device_type="cuda" if device.type == "cpu" else device.type):
         torch.manual_seed(seed)
         yield
-
-
-def precision(model: nn.Module, device: torch.device | str) -> torch.dtype:
-    """bfloat16 where the device multiplies it faster and no layer spoils that; else float32.
-
-    The rule is measured: on a CPU with avx512_bf16 it pays 1.3 to 3 times for ordinary convolutions and wide attention, and
-    costs half the speed for depthwise convolutions and narrow attention.
-    """
-    device = torch.device(device)
-    if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported()
-    else:
-        fast = device.type == "cpu" and cpu_has_bfloat16()
-    return torch.bfloat16 if fast and not any(_is_narrow(m, device) for m in model.modules()) else torch.float32
-
-
-def _is_narrow(module: nn.Module, device: torch.device) -> bool:
-    depthwise = isinstance(module, nn.Conv2d) and module.groups > 1
-    attention = isinstance(module, nn.MultiheadAttention) and module.embed_dim < 256 and device.type == "cpu"
-    return depthwise or attention
-
-
-def autocast(model: nn.Module, device: torch.device) -> torch.autocast:
-    dtype = precision(model, device)
-    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
-
-
-def cpu_has_bfloat16() -> bool:
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
