@@ -52,9 +52,11 @@ def assert_alike(one, other):
         assert other[name].norm() > 0, name
 
 
+@pytest.mark.parametrize("few", [0, 4, 100])
 @pytest.mark.parametrize("make", [Residual, convnet, mlp, lambda: nn.Linear(6, K)])
-def test_layerwise_equals_the_loop(make, monkeypatch):
+def test_layerwise_equals_the_loop(make, few, monkeypatch):
     monkeypatch.setattr(fisher, "BATCH", 4)
+    monkeypatch.setattr(fisher, "FEW", few)
     with seeded(0):
         model = make()
     samples = floats((6,) if isinstance(model, nn.Linear) or make is mlp else (3, 8, 8), 11)
@@ -66,7 +68,7 @@ def test_layerwise_equals_the_loop(make, monkeypatch):
 
 def test_layerwise_equals_the_loop_for_resnet18():
     samples = floats((3, 32, 32), 3)
-    model = trained_statistics(models.build("ResNet18", K), samples.images)
+    model = trained_statistics(models.build("ResNet18", K), samples.images).to(memory_format=torch.channels_last)
     assert isinstance(model, torchvision.models.ResNet)
     assert_alike(fisher_information(model, samples), fisher_information(model, samples, method="loop"))
 

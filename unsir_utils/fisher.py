@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import checks
+from .forward import SmallMaps
 from .samples import Samples
 
-BATCH = 32  # bounds the per-sample gradients that one convolution holds at once
+BATCH = 32  # bounds the memory
+FEW = 4  # positions, up to which the products of all pairs of them cost less than each sample's own gradient
 
 
 def fisher_information(model: nn.Module, samples: Samples, *, method: str = "layerwise") -> dict[str, Tensor]:
@@ -54,7 +56,7 @@ def _layerwise(model: nn.Module, samples: Samples) -> dict[str, Tensor]:
             raise ValueError(f"no Fisher rule for layer {name} ({layer}): use method='loop'")
     if len(list(model.named_parameters(remove_duplicate=False))) > len(list(model.parameters())):
         raise ValueError("layers share weights: use method='loop'")
-    total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    total = {name: torch.zeros_like(p, memory_format=torch.contiguous_format) for name, p in model.named_parameters()}
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
     def remember(name: str) -> Callable:
@@ -70,14 +72,16 @@ def _layerwise(model: nn.Module, samples: Samples) -> dict[str, Tensor]:
         layer.register_forward_hook(remember(name))
     for x, _ in samples.batches(BATCH):
         seen.clear()
-        log_p = F.log_softmax(model(x), dim=1)
+        with SmallMaps():
+            log_p = F.log_softmax(model(x), dim=1)
+        with torch.no_grad():
+            add = {name: RULES[type(layers[name])](layers[name], inputs) for name, (inputs, _) in seen.items()}
         outputs = [output for _, output in seen.values()]
         for c in range(log_p.shape[1]):
             scale = (log_p[:, c].detach() / 2).exp()
             gradients = torch.autograd.grad(log_p[:, c], outputs, scale, retain_graph=True)
-            for (name, (inputs, _)), g in zip(seen.items(), gradients, strict=True):
-                for kind, squares in RULES[type(layers[name])](layers[name], inputs, g).items():
-                    total[f"{name}.{kind}" if name else kind] += squares
+            for name, g in zip(seen, gradients, strict=True):
+                add[name](g, *(total[f"{name}.{kind}" if name else kind] for kind, _ in layers[name].named_parameters()))
     return total
 
 
@@ -86,28 +90,57 @@ def _has_rule(layer: nn.Module) -> bool:
     return plain_conv and not isinstance(getattr(layer, "padding", 0), str) and getattr(layer, "track_running_stats", True)
 
 
-def _linear(layer: nn.Linear, a: Tensor, g: Tensor) -> dict[str, Tensor]:
-    return _with_bias(layer, g.square().T @ a.square(), g.square().sum(0))
+# A rule looks once at a layer's inputs and returns what adds, for an output gradient g, the squares to the layer's totals.
+Rule = Callable[..., None]
 
 
-def _conv(layer: nn.Conv2d, a: Tensor, g: Tensor) -> dict[str, Tensor]:
-    patches = F.unfold(a, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # [n, C*k*k, positions]
-    g = g.flatten(2)  # [n, out, positions]
-    if g.shape[2] == 1:  # one position: the square of an outer product is the outer product of squares
-        squares = g[:, :, 0].square().T @ patches[:, :, 0].square()
+def _linear(layer: nn.Linear, a: Tensor) -> Rule:
+    a = a.square()
+
+    def add(g: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
+        g = g.square()
+        weight.addmm_(g.T, a)
+        if bias is not None:
+            bias += g.sum(0)
+
+    return add
+
+
+def _conv(layer: nn.Conv2d, a: Tensor) -> Rule:
+    patches = F.unfold(a, layer.kernel_size, layer.dilation, layer.padding, layer.stride).mT  # [n, positions, C*k*k]
+    few = patches.shape[1] <= FEW
+    if few:
+        p, q = torch.triu_indices(patches.shape[1], patches.shape[1])
+        products = (patches[:, p] * patches[:, q]).flatten(0, 1)
+        twice = torch.where(p == q, 1.0, 2.0).to(a.device)
     else:
-        squares = torch.bmm(g, patches.transpose(1, 2)).square_().sum(0)
-    return _with_bias(layer, squares.view_as(layer.weight), g.sum(2).square().sum(0))
+        patches = patches.contiguous()
+
+    def add(g: Tensor, weight: Tensor, bias: Tensor | None = None) -> None:
+        g = g.flatten(2)  # [n, out, positions]
+        weight = weight.view(g.shape[1], -1)
+        if few:  # the square of a sum over positions, as a sum over pairs of them: one matrix product for all samples
+            pairs = (g[:, :, p] * g[:, :, q] * twice).transpose(0, 1).flatten(1)
+            weight.addmm_(pairs, products)
+        else:  # sample by sample, so that a sample's gradient stays in the processor's cache
+            for g_n, patches_n in zip(g, patches, strict=True):
+                gradient = g_n @ patches_n
+                weight.addcmul_(gradient, gradient)
+        if bias is not None:
+            bias += g.sum(2).square().sum(0)
+
+    return add
 
 
-def _batchnorm(layer: nn.BatchNorm2d, a: Tensor, g: Tensor) -> dict[str, Tensor]:
+def _batchnorm(layer: nn.BatchNorm2d, a: Tensor) -> Rule:
     shape = (1, -1, 1, 1)
     normal = (a - layer.running_mean.view(shape)) * (layer.running_var + layer.eps).rsqrt().view(shape)
-    return _with_bias(layer, (g * normal).sum((2, 3)).square().sum(0), g.sum((2, 3)).square().sum(0))
 
+    def add(g: Tensor, weight: Tensor, bias: Tensor) -> None:
+        weight += (g * normal).sum((2, 3)).square().sum(0)
+        bias += g.sum((2, 3)).square().sum(0)
 
-def _with_bias(layer: nn.Module, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
-    return {"weight": weight} if layer.bias is None else {"weight": weight, "bias": bias}
+    return add
 
 
 RULES = {nn.Linear: _linear, nn.Conv2d: _conv, nn.BatchNorm2d: _batchnorm}
