@@ -43,6 +43,17 @@ def test_neggrad_raises_the_forget_loss(model, samples):
     assert evaluate(risen, forget)[0] > evaluate(model, forget)[0]
 
 
+def test_neggrad_in_eval_mode_leaves_the_running_statistics(samples):
+    model, forget = convnet(), samples.only([1])
+    statistics = {name: b.clone() for name, b in model.named_buffers()}
+    one, other = (neggrad(model, forget, lr=0.01, batch_size=5, batchnorm=b) for b in ("eval", "train"))
+    assert all(torch.equal(b, statistics[name]) for name, b in one.named_buffers())
+    assert not all(torch.equal(b, statistics[name]) for name, b in other.named_buffers())
+    assert evaluate(one, forget)[0] > evaluate(model, forget)[0]
+    with pytest.raises(ValueError, match="batchnorm is 'off'"):
+        neggrad(model, forget, batchnorm="off")
+
+
 def test_one_step_of_neggrad_is_finetuning_backwards(float32):
     start, forget = mlp(), floats((6,)).only([1])
     up, down = neggrad(start, forget, lr=0.01), finetune(start, forget, lr=0.01, epochs=1)

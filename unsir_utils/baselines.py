@@ -29,21 +29,33 @@ def finetune(
 
 
 def neggrad(
-    model: nn.Module, forget: Samples, *, epochs: int = 1, lr: float = 0.001, batch_size: int = 256, seed: int = 0
+    model: nn.Module,
+    forget: Samples,
+    *,
+    epochs: int = 1,
+    lr: float = 0.001,
+    batch_size: int = 256,
+    batchnorm: str = "train",
+    seed: int = 0,
 ) -> nn.Module:
-    """Gradient ascent on the forget data, by SGD. Source: Golatkar et al.; rate and epochs are not known, these are ours."""
+    """Gradient ascent on the forget data, by SGD. Source: Golatkar et al.; rate and epochs are not known, these are ours.
+
+    batchnorm: "train" normalises with the forget batches' statistics and overwrites the running ones by them, "eval" leaves
+        the running ones as they are.
+    """
     checks.counts(epochs=epochs, batch_size=batch_size)
     checks.positive(lr=lr)
+    checks.batchnorm(batchnorm)
     checks.samples_for(model, forget, "forget data")
-    return _sgd(model, forget, lambda z, y: -F.cross_entropy(z, y), epochs, lr, batch_size, seed)
+    return _sgd(model, forget, lambda z, y: -F.cross_entropy(z, y), epochs, lr, batch_size, seed, batchnorm == "train")
 
 
-def _sgd(model, samples, objective, epochs, lr, batch_size, seed) -> nn.Module:
+def _sgd(model, samples, objective, epochs, lr, batch_size, seed, train_mode=True) -> nn.Module:
     model = copy.deepcopy(model)
     optimiser = torch.optim.SGD(model.parameters(), lr=lr)
     with seeded(seed, samples.device):
         for _ in range(epochs):
-            one_epoch(model, samples.shuffled(batch_size), optimiser, objective=objective)
+            one_epoch(model, samples.shuffled(batch_size), optimiser, objective=objective, train_mode=train_mode)
     return model
 
 

@@ -62,7 +62,8 @@ def _fingerprint(code: str, case: dict) -> str:
     for source in SOURCES:
         digest.update(source.read_bytes())
     digest.update(code.encode())
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu {cpu_has_bfloat16()}"
+    cpu = f"cpu {cpu_has_bfloat16()} {torch.get_num_threads()}"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
     digest.update(json.dumps([case, torch.__version__, device], sort_keys=True).encode())
     return digest.hexdigest()
 

@@ -83,6 +83,12 @@ def counts(**numbers: int) -> None:
             raise ValueError(f"{name} is {number}: expected a whole number of at least 1")
 
 
+def batchnorm(mode: str) -> None:
+    """Raises ValueError unless it names whose statistics BatchNorm uses: those of the batch or the running ones."""
+    if mode not in ("train", "eval"):
+        raise ValueError(f"batchnorm is {mode!r}: expected 'train' or 'eval'")
+
+
 def _is_whole(value: object) -> bool:
     try:
         operator.index(value)

@@ -72,8 +72,7 @@ def learn_noise(
     checks.positive(lr=lr)
     if not 0 <= penalty < math.inf:
         raise ValueError(f"penalty is {penalty}: expected a finite number, 0 or more")
-    if batchnorm not in ("eval", "train"):
-        raise ValueError(f"batchnorm is {batchnorm!r}: expected 'eval' or 'train'")
+    checks.batchnorm(batchnorm)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     forget = checks.forget_classes(forget, checks.output_width(model, torch.zeros(1, *shape, device=device)))
     if total is not None and total < len(forget):
