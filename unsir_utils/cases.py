@@ -23,6 +23,7 @@ from .progress import progress
 
 PRESENTATION = {
     "__init__.py",
+    "check.py",
     "paths.py",
     "presets.py",
     "plots.py",
