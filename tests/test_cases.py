@@ -51,9 +51,22 @@ def test_a_case_runs_once_and_is_then_read(store):
     first, second = (run_cases(square, [{"x": 2}, {"x": 3}]) for _ in range(2))
     assert CALLS == [2, 3]
     assert first.equals(second) and first.to_dict("records") == [{"x": 2, "square": 4}, {"x": 3, "square": 9}]
-    (file,) = (f for f in store.glob("*.json") if json.loads(f.read_text()) == [{"square": 9}])
-    file.write_text('[{"square": 10}]')
+    (file,) = (f for f in store.glob("*.json") if json.loads(f.read_text())["records"] == [{"square": 9}])
+    file.write_text('{"records": [{"square": 10}], "models": {}}')
     assert run_cases(square, [{"x": 3}])["square"].tolist() == [10]
+
+
+def trains(x):
+    cases.ASKED_FOR[f"model {x}"] = 10.0 * x
+    return [{"x": x}]
+
+
+def test_the_models_that_a_case_needed_are_known_when_it_is_read(monkeypatch):
+    monkeypatch.setattr(cases, "ASKED_FOR", {})
+    run_cases(trains, [{"x": 2}, {"x": 3}])
+    cases.ASKED_FOR.clear()
+    run_cases(trains, [{"x": 2}, {"x": 3}])
+    assert cases.ASKED_FOR == {"model 2": 20.0, "model 3": 30.0}
 
 
 @pytest.mark.parametrize("other", [{"x": 2.5}, {"x": 2, "y": None}, {"x": 2, "y": [1]}, {"x": 2, "y": {"z": 1}}], ids=str)

@@ -20,6 +20,7 @@ import torch
 from .forward import cpu_has_bfloat16
 from .paths import results_root
 from .progress import progress
+from .store import ASKED_FOR
 
 PRESENTATION = {
     "__init__.py",
@@ -48,13 +49,17 @@ def run_cases(function: Callable[..., list[dict]], cases: Iterable[dict], label:
     for case in progress(list(cases), label):
         path = results_root() / "checkpoints" / "cases" / f"{_fingerprint(source, case)}.json"
         if not path.exists():
+            before = set(ASKED_FOR)
             records = function(**case)
+            trained = {name: seconds for name, seconds in ASKED_FOR.items() if name not in before}
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(records))
+            temporary.write_text(json.dumps({"records": records, "models": trained}))
             temporary.replace(path)
         shown = {k: v for k, v in case.items() if not isinstance(v, (list, dict))}
-        rows += [{**shown, **record} for record in json.loads(path.read_text())]
+        kept = json.loads(path.read_text())
+        ASKED_FOR.update(kept["models"])
+        rows += [{**shown, **record} for record in kept["records"]]
     return pd.DataFrame(rows)
 
 

@@ -23,12 +23,13 @@ from . import checks, models
 from .data import Data
 from .forward import precision
 from .metrics import evaluate
-from .paths import results_root
+from .paths import models_root
 from .progress import progress
 from .samples import chunks
 from .training import one_epoch, parameter_groups, seeded
 
-FOLDER = results_root() / "checkpoints"
+FOLDER = models_root()
+ASKED_FOR: dict[str, float] = {}  # name -> seconds of training, of the models that this process asked for
 SAVE_EVERY_S = 20.0  # a state smaller than this much work is not worth its write
 
 
@@ -97,6 +98,7 @@ def trained(recipe: Recipe, data: Data, folder: Path | None = None) -> Trained:
         if not _is_sound(path):
             _train(recipe, data, path)
     record = json.loads(path.with_suffix(".json").read_text())
+    ASKED_FOR[path.stem] = record["seconds"]
     model = models.build(recipe.architecture, data.n_classes)
     model.load_state_dict(load_file(path))
     return Trained(_place(model, data.train.device), record["history"], record["seconds"], recipe)
