@@ -22,7 +22,8 @@ endif
 
 CORES := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 NOTEBOOKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
-DONE := results/$(PROFILE)/.done
+RESULTS := $(or $(UNSIR_RESULTS),results)
+DONE := $(RESULTS)/$(PROFILE)/.done
 CODE := $(wildcard unsir_utils/*.py) data/paper.yaml data/claims.yaml $(wildcard notebooks/profiles/$(PROFILE).yaml)
 RUN = $(LAUNCH) "$(PYTHON)" -m unsir_utils.run --profile $(PROFILE)
 # The longest first, so that no core waits for it at the end.
@@ -30,7 +31,8 @@ LONG := 16_does_the_noise_matter 06_efficiency
 NOW_ALL := $(addprefix $(DONE)/,$(filter $(LONG),$(NOTEBOOKS)) $(filter-out $(LONG),$(NOTEBOOKS)))
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce test lint unit check-notebooks lab readme lock clean $(NOTEBOOKS)
+NAMES ?=
+.PHONY: help env reproduce check test lint unit check-notebooks lab readme lock clean $(NOTEBOOKS)
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -71,6 +73,15 @@ $(DONE)/%: notebooks/%.ipynb $(CODE) | env
 	@$(RUN) $<
 	@mkdir -p $(@D) && touch $@
 
+# A run of its own beside the committed results, from the trained models that there are.
+check: export UNSIR_RESULTS = results/check
+check: export UNSIR_MODELS = $(CURDIR)/results/checkpoints
+check: env  ## run NAMES (default: all) of PROFILE afresh and compare with results/expected.yaml
+	@"$(PYTHON)" -m unsir_utils.check --profile $(PROFILE) --models $(NAMES)
+	@names=$$("$(PYTHON)" -m unsir_utils.check --profile $(PROFILE) --list $(NAMES)) && \
+		$(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(CORES)) $$names
+	@"$(PYTHON)" -m unsir_utils.check --profile $(PROFILE) $(NAMES)
+
 test: lint unit check-notebooks  ## lint, unit tests, every notebook in the smoke profile, nbval
 
 lint: env  ## ruff over modules, tests and notebooks
@@ -86,11 +97,12 @@ check-notebooks: env  ## nbval: do the tagged outputs of the committed copy come
 lab: env  ## JupyterLab
 	@"$(PYTHON)" -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
-readme: env  ## the generated parts of README.md, from results/
+readme: env  ## the generated parts of README.md and results/expected.yaml, from results/
 	@"$(PYTHON)" -m unsir_utils.readme
+	@"$(PYTHON)" -m unsir_utils.check --write
 
 lock:  ## requirements.lock, exact versions for every platform, from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --extra test --no-header --no-emit-index-url --output-file requirements.lock pyproject.toml
 
 clean:  ## forget what was made here; trained models stay until results/checkpoints is deleted
-	rm -rf results/*/.done results/*/failed results/smoke results/mine
+	rm -rf results/*/.done results/*/failed results/smoke results/mine results/check

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from .forward import cpu_has_bfloat16
 from .paths import REPOSITORY, results_root
+from .store import ASKED_FOR
 
 PAPER = REPOSITORY / "data" / "paper.yaml"
 CLAIMS = REPOSITORY / "data" / "claims.yaml"
@@ -73,13 +74,18 @@ class Results:
         figure.savefig(self._path(kind, "pdf", name), bbox_inches="tight", metadata={"CreationDate": None})
 
     def numbers(self, **numbers: float | int | str | list | None) -> None:
-        """Saves every number that the notebook's prose or the README quotes. Raises ValueError for one that is nan."""
+        """Saves every number that the notebook's prose or the README quotes, and which trained models it needed.
+
+        Raises ValueError for a number that is nan.
+        """
         broken = [k for k, v in numbers.items() if isinstance(v, float) and not math.isfinite(v)]
         if broken:
             raise ValueError(f"{', '.join(broken)}: not a finite number; nothing was measured")
         about = {**numbers, "environment": environment()}
         text = json.dumps(about, indent=1, allow_nan=False, default=lambda scalar: scalar.item())
         self._path("numbers", "json").write_text(text + "\n")
+        models = pd.DataFrame(sorted(ASKED_FOR.items()), columns=["model", "seconds"]).round(1)
+        models.to_csv(self._path("seconds", "csv", "models"), index=False, lineterminator="\n")
 
 
 def environment() -> dict[str, str | int]:

@@ -1,0 +1,79 @@
+"""The profiles that no test runs: is every value in them one that the code takes, and does every recipe take a step?"""
+
+import inspect
+
+import papermill
+import pytest
+import torch
+import torchvision
+
+from unsir_utils import baselines, models, run, store, study
+from unsir_utils.data import load
+from unsir_utils.metrics import relearn_epochs
+from unsir_utils.store import Recipe
+from unsir_utils.training import one_epoch, parameter_groups
+from unsir_utils.unsir import unsir
+
+PROFILES = ["laptop", "paper"]
+
+
+def parameters(profile: str, notebook: str) -> dict:
+    """What the notebook runs with: the profile's values over its own."""
+    defaults = papermill.inspect_notebook(str(run.NOTEBOOKS / f"{notebook}.ipynb"))
+    own = {name: run.ast.literal_eval(p["default"]) for name, p in defaults.items()}
+    return own | run.profile_values(profile)[notebook]
+
+
+EVERY = [(p, n, parameters(p, n)) for p in PROFILES for n in run.profile_values(p)]
+
+
+def recipes() -> dict[str, tuple[Recipe, int]]:
+    """Every recipe of the profiles, with the image size that it is for, named."""
+    found = {}
+    for *_, values in EVERY:
+        each = [values["recipe"]] if "recipe" in values else []
+        each += [{"architecture": name, **recipe} for name, recipe in values.get("recipes", {}).items()]
+        for recipe in each:
+            data = values["data"].get(recipe["architecture"], values["data"])
+            size = data.get("image_size", 32)
+            found[f"{recipe} at {size}"] = Recipe(**recipe), size
+    return found
+
+
+RECIPES = recipes()
+
+
+@pytest.mark.parametrize("profile, notebook, values", EVERY, ids=[f"{p}-{n}" for p, n, _ in EVERY])
+def test_nested_settings_are_ones_that_the_code_takes(profile, notebook, values):
+    data = values["data"] if isinstance(values.get("data"), dict) else {}
+    for data in [data] if "name" in data else data.values():
+        inspect.signature(load).bind(**data)
+    takers = {"finetune": baselines.finetune, "neggrad": baselines.neggrad, "passes": unsir}
+    for name, taker in takers.items():
+        if isinstance(values.get(name), dict):
+            inspect.signature(taker).bind_partial(**values[name])
+    if "relearning" in values:
+        known = {*inspect.signature(relearn_epochs).parameters, *inspect.signature(study.relearn).parameters}
+        assert set(values["relearning"]) <= known
+    for pair in [r for r in values.get("rates", []) if isinstance(r, list)]:
+        assert len(pair) == 2 and all(0 < rate < 10 for rate in pair)
+    if "seeds" in values:
+        assert len(set(values["seeds"])) == len(values["seeds"]) >= (5 if profile == "paper" and notebook in PAPERS else 1)
+
+
+PAPERS = [n for n in run.profile_values("paper") if n[:2] in {f"{i:02}" for i in range(1, 15)} - {"03"}]
+
+
+@pytest.mark.parametrize("recipe, size", RECIPES.values(), ids=RECIPES)
+def test_every_recipe_takes_a_step(recipe, size):
+    model = models.build(recipe.architecture, 4)
+    if recipe.weights:
+        assert recipe.weights in {
+            w.name for w in torchvision.models.get_model_weights(models.PRETRAINED[recipe.architecture])
+        }
+    groups = parameter_groups(model, recipe.lr, recipe.head_factor)
+    optimiser, schedule = store.TRAININGS[recipe.training](groups, steps=2)
+    head = [m for m in model.modules() if isinstance(m, torch.nn.Linear)][-1]
+    before = head.weight.clone()
+    losses = one_epoch(model, [(torch.randn(2, 3, size, size), torch.tensor([0, 3]))], optimiser)
+    assert all(torch.isfinite(torch.tensor(losses))) and not torch.equal(head.weight, before)
