@@ -45,8 +45,8 @@ RECIPES = recipes()
 
 @pytest.mark.parametrize("profile, notebook, values", EVERY, ids=[f"{p}-{n}" for p, n, _ in EVERY])
 def test_nested_settings_are_ones_that_the_code_takes(profile, notebook, values):
-    data = values["data"] if isinstance(values.get("data"), dict) else {}
-    for data in [data] if "name" in data else data.values():
+    sets = values["data"] if isinstance(values.get("data"), dict) else {}
+    for data in [sets] if "name" in sets else sets.values():
         inspect.signature(load).bind(**data)
     takers = {"finetune": baselines.finetune, "neggrad": baselines.neggrad, "passes": unsir}
     for name, taker in takers.items():

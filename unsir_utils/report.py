@@ -6,10 +6,11 @@ import re
 
 import nbformat
 import pandas as pd
+import yaml
 from matplotlib.axes import Axes
 
 from .paths import REPOSITORY, results_root
-from .results import NOT_THE_NOISE, claims
+from .results import NOT_THE_NOISE, PAPER, claims
 
 UNTESTED = "not tested in this profile"
 VERDICTS = {  # from best to worst for a claim, each with its colour; its column in the figure says the same
@@ -46,6 +47,20 @@ def findings(profile: str) -> pd.DataFrame:
         .drop(columns="rank")
         .reset_index(drop=True)
     )
+
+
+def beside_paper(profile: str) -> pd.DataFrame:
+    """Every known cell of the paper that a profile measured, ours beside it, and why it may differ; as text cells."""
+    parts = []
+    for path in sorted((results_root() / profile).glob("*/*_paper.csv"), key=lambda p: p.name):
+        cells = pd.read_csv(path, dtype=str, keep_default_na=False)
+        parts.append(cells.assign(notebook=path.stem.removesuffix("_paper")))
+    if not parts:
+        return pd.DataFrame()
+    cells = pd.concat(parts, ignore_index=True)
+    causes = yaml.safe_load(PAPER.read_text())["causes"]
+    cells["why it may differ"] = [causes[c.table].get(c.method, causes[c.table]["all"]) for c in cells.itertuples()]
+    return cells
 
 
 def verdicts(findings: pd.DataFrame) -> pd.DataFrame:

@@ -59,6 +59,29 @@ class Results:
         self.table(frame, caption, "findings", timed)
         return f"{markdown(frame)}\n\n*{caption}*"
 
+    def beside_paper(self, table: str, found: pd.DataFrame) -> None:
+        """Saves the known cells of one of the paper's tables beside ours, for 99_report to gather.
+
+        found: model, row, method, metric, value; one line a seed. What was not measured stays blank.
+        """
+        keys, lines = ["model", "row", "method", "metric"], []
+        for cell in paper_cells(table).itertuples():
+            ours = found[(found[keys] == [cell.model, cell.row, cell.method, cell.metric]).all(axis=1)].value
+            lines.append(
+                {
+                    "table": table,
+                    "network": cell.model,
+                    "#forget": str(cell.row),
+                    "method": cell.method,
+                    "metric": f"{cell.metric} (%)",
+                    "paper": f"{cell.value:.2f}",
+                    "ours": mean_std(ours),
+                    "difference": f"{ours.mean() - cell.value:+.1f}" if len(ours) else "",
+                    "source": cell.source,
+                }
+            )
+        self.table(pd.DataFrame(lines), f"The paper's known cells ({table}) beside ours.", "paper")
+
     def records(self, frame: pd.DataFrame, name: str = "records") -> None:
         """Saves the long-format csv, one row a case and seed, seconds in a file of their own."""
         timed = [c for c in frame.columns if c.startswith("seconds")]
