@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from unsir_utils import results
+from unsir_utils import report, results
 from unsir_utils.results import Results, finding, markdown, mean_std, paper_cells
 
 PAPER = yaml.safe_load(results.PAPER.read_text())
@@ -151,6 +151,32 @@ def test_the_papers_cells_are_known_and_say_where_from(table):
 def test_every_source_that_is_named_is_explained():
     named = {cell[-1] for cells in PAPER["tables"].values() for cell in cells} | {e["source"] for e in PAPER["efficiency"]}
     assert named == PAPER["sources"].keys()
+
+
+def test_every_table_says_why_ours_may_differ():
+    assert set(PAPER["causes"]) == {*PAPER["tables"], "efficiency"}
+    for table, causes in PAPER["causes"].items():
+        methods = {cell[2] for cell in PAPER["tables"].get(table, [])} | {e["what"] for e in PAPER["efficiency"]}
+        assert set(causes) - {"all"} <= methods and all(
+            causes.get(m, causes["all"]) for m in {c[2] for c in PAPER["tables"].get(table, [])}
+        )
+
+
+def test_the_papers_cells_stand_beside_ours(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
+    found = [["ResNet18", 1, "Original", "A_Dr", v] for v in (70.0, 72.0)] + [["AllCNN", 1, "Original", "A_Df", 1.0]]
+    found = pd.DataFrame(found, columns=["model", "row", "method", "metric", "value"])
+    Results("01_first", "smoke").beside_paper("cifar10", found)
+    table = pd.read_csv(tmp_path / "smoke/tables/01_first_paper.csv", dtype=str, keep_default_na=False)
+    assert table[["method", "metric", "paper", "ours", "difference", "source"]].values.tolist() == [
+        ["Original", "A_Dr (%)", "77.86", "71.0 ± 1.4", "-6.9", "S"],
+        ["Original", "A_Df (%)", "81.01", "", "", "S"],
+        ["UNSIR", "A_Dr (%)", "71.06", "", "", "S"],
+        ["UNSIR", "A_Df (%)", "0.00", "", "", "S"],
+    ]
+    beside = report.beside_paper("smoke")
+    assert beside["why it may differ"][0] == PAPER["causes"]["cifar10"]["Original"] and set(beside.notebook) == {"01_first"}
+    assert report.beside_paper("quick").empty
 
 
 def test_an_unknown_table_of_the_paper_is_an_error():
