@@ -32,7 +32,7 @@ NOW_ALL := $(addprefix $(DONE)/,$(filter $(LONG),$(NOTEBOOKS)) $(filter-out $(LO
 
 .DEFAULT_GOAL := help
 NAMES ?=
-.PHONY: help env reproduce check test lint unit check-notebooks lab readme lock clean $(NOTEBOOKS)
+.PHONY: help env reproduce bench check test lint unit check-notebooks lab readme lock clean $(NOTEBOOKS)
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -81,6 +81,9 @@ check: env  ## run NAMES (default: all) of PROFILE afresh and compare with resul
 	@names=$$("$(PYTHON)" -m unsir_utils.check --profile $(PROFILE) --list $(NAMES)) && \
 		$(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(CORES)) $$names
 	@"$(PYTHON)" -m unsir_utils.check --profile $(PROFILE) $(NAMES)
+
+bench: env  ## the benchmark, alone on the machine: results/bench/
+	@UNSIR_THREADS=$${UNSIR_THREADS:-2} $(LAUNCH) "$(PYTHON)" -m unsir_utils.run --profile bench notebooks/17_benchmark.ipynb
 
 test: lint unit check-notebooks  ## lint, unit tests, every notebook in the smoke profile, nbval
 
