@@ -9,6 +9,7 @@ from unsir_utils.paths import REPOSITORY
 def test_the_readme_shows_what_is_in_results():
     text = (REPOSITORY / "README.md").read_text()
     assert readme.PART.search(text) and readme.renewed(text) == text
+    assert readme.NOTEBOOKS.read_text() == readme.overview(readme.PROFILES) + "\n"
 
 
 def test_a_part_is_replaced_and_the_rest_stays(tmp_path, monkeypatch):

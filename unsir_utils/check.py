@@ -16,7 +16,7 @@ import pandas as pd
 import yaml
 
 from .paths import REPOSITORY, models_root, results_root
-from .readme import PART
+from .readme import PART, PROFILES
 
 EXPECTED = REPOSITORY / "results" / "expected.yaml"
 ABOUT = """\
@@ -101,16 +101,10 @@ def to_train(expected: dict[str, dict], names: list[str]) -> dict[str, int]:
 
 def write() -> None:
     text = (REPOSITORY / "README.md").read_text()
-    profiles = {p.name: expectation(p, text) for p in sorted((REPOSITORY / "results").iterdir()) if (p / "tables").is_dir()}
-    profiles = {name: found for name, found in profiles.items() if name in quoted(text)}
+    profiles = {name: expectation(REPOSITORY / "results" / name, text) for name in PROFILES}
     about = ABOUT.format(least=LEAST_TOLERANCE, spreads=SPREADS)
     dumped = yaml.safe_dump(profiles, sort_keys=False, allow_unicode=True, width=1000, default_flow_style=None)
     EXPECTED.write_text(about + dumped)
-
-
-def quoted(text: str) -> set[str]:
-    """The profiles whose results `text` includes."""
-    return {Path(part[2]).parts[1] for part in PART.finditer(text)}
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -1,15 +1,17 @@
 """Renews the parts of README.md that come from results: each stands between <!-- from PATH --> and <!-- end -->.
 
-python -m unsir_utils.readme          # --check: only say whether they are up to date
+python -m unsir_utils.readme
 """
 
 from __future__ import annotations
 
 import re
-import sys
 
 from .paths import REPOSITORY
+from .report import overview
 
+NOTEBOOKS = REPOSITORY / "results" / "notebooks.md"
+PROFILES = ["laptop", "quick"]  # of the table of notebooks
 PART = re.compile(r"(<!-- from (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -19,12 +21,9 @@ def renewed(text: str) -> str:
 
 
 def main() -> None:
+    NOTEBOOKS.write_text(overview(PROFILES) + "\n")
     readme = REPOSITORY / "README.md"
-    before = readme.read_text()
-    after = renewed(before)
-    if "--check" in sys.argv[1:]:
-        sys.exit("" if after == before else "README.md is out of date: run make readme")
-    readme.write_text(after)
+    readme.write_text(renewed(readme.read_text()))
 
 
 if __name__ == "__main__":

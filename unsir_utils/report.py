@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 
 import nbformat
 import pandas as pd
@@ -117,16 +117,31 @@ def cost(profile: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def overview(profile: str, findings: pd.DataFrame) -> str:
-    """The README's table of notebooks: what each shows, its picture, cost and findings, with links from the root."""
-    lines = ["| notebook | picture | seconds | found |", "|---|---|---|---|"]
+def overview(profiles: Sequence[str]) -> str:
+    """The README's table of notebooks: what each shows, a picture, and by profile its findings and seconds.
+
+    profiles: the picture is that of the first that ran the notebook. Links are from the repository's root.
+    """
+    found = {profile: findings(profile) for profile in profiles}
+    columns = ["notebook", "picture", *(f"{p}: found" for p in profiles), *(f"{p}: seconds" for p in profiles)]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, title in _notebooks().items():
-        pictures = sorted((results_root() / profile / "figures").glob(f"{name}*.png"))
-        picture = f'<img src="results/{profile}/figures/{pictures[0].name}" width="260">' if pictures else ""
-        own = findings[findings.notebook == name]
-        found = "<br>".join(f"{claim}: {counted(of_claim)}" for claim, of_claim in own.groupby("claim", sort=False))
-        links = (
-            f"[{name}](notebooks/{name}.ipynb)<br>{re.sub(r'[|]', '', title)}<br>[executed](results/{profile}/{name}.ipynb)"
-        )
-        lines.append(f"| {links} | {picture} | {_seconds(profile, name)} | {found} |")
+        ran = [p for p in profiles if (results_root() / p / f"{name}.ipynb").exists()]
+        executed = ", ".join(f"[{p}](results/{p}/{name}.ipynb)" for p in ran)
+        cells = [
+            f"[{name}](notebooks/{name}.ipynb)<br>{title.replace('|', '')}" + (f"<br>executed: {executed}" if ran else "")
+        ]
+        cells += [_picture(ran[0], name) if ran else ""]
+        cells += [_found(found[p][found[p].notebook == name]) for p in profiles]
+        cells += [_seconds(p, name) for p in profiles]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _picture(profile: str, name: str) -> str:
+    pictures = sorted((results_root() / profile / "figures").glob(f"{name}*.png"))
+    return f'<img src="results/{profile}/figures/{pictures[0].name}" width="240">' if pictures else ""
+
+
+def _found(findings: pd.DataFrame) -> str:
+    return "<br>".join(f"{claim}: {counted(lines)}" for claim, lines in findings.groupby("claim", sort=False))

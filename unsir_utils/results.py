@@ -49,10 +49,6 @@ class Results:
         text = latex.to_latex(index=False, caption=_latex_escape(caption), label=label, escape=False)
         self._path(kind, "tex", name).write_text(text)
 
-    def text(self, markdown: str, name: str, timed: bool = False) -> None:
-        """Saves generated prose, for the README to show."""
-        self._path("seconds" if timed else "tables", "md", name).write_text(f"{markdown}\n")
-
     def findings(self, lines: list[dict], caption: str, timed: bool = False) -> str:
         """Saves what `finding` returned, for 99_report to gather; returns it as a Markdown table."""
         frame = pd.DataFrame(lines)
