@@ -75,12 +75,12 @@ $(DONE)/%: notebooks/%.ipynb $(CODE) | env
 
 # A run of its own beside the committed results, from the trained models that there are.
 check: export UNSIR_RESULTS = results/check
-check: export UNSIR_MODELS = $(CURDIR)/results/checkpoints
+check: export UNSIR_MODELS := $(or $(UNSIR_MODELS),$(CURDIR)/results/checkpoints)
 check: env  ## run NAMES (default: all) of PROFILE afresh and compare with results/expected.yaml
 	@"$(PYTHON)" -m unsir_utils.check --profile $(PROFILE) --models $(NAMES)
-	@names=$$("$(PYTHON)" -m unsir_utils.check --profile $(PROFILE) --list $(NAMES)) && \
-		$(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(CORES)) $$names
-	@"$(PYTHON)" -m unsir_utils.check --profile $(PROFILE) $(NAMES)
+	@names=$$("$(PYTHON)" -m unsir_utils.check --profile $(PROFILE) --list $(NAMES)) || exit 1; \
+		$(MAKE) --no-print-directory --keep-going $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(CORES)) $$names; \
+		"$(PYTHON)" -m unsir_utils.check --profile $(PROFILE) $(NAMES)
 
 bench: env  ## the benchmark, alone on the machine: results/bench/
 	@UNSIR_THREADS=$${UNSIR_THREADS:-2} $(LAUNCH) "$(PYTHON)" -m unsir_utils.run --profile bench notebooks/17_benchmark.ipynb

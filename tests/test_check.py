@@ -31,8 +31,8 @@ def test_what_is_quoted_is_expected_with_a_tolerance(folder):
             "verdicts": {"at most 1 %": "holds"},
             "01_a": {
                 "net | 1 | Original": {"A_Dr (%)": {"value": 71.6, "tolerance": 2.0}},
-                "net | 1 | UNSIR": {"A_Dr (%)": {"value": 68.6, "spread": 0.8, "tolerance": 2.4}},
-                "net | 2 | UNSIR": {"A_Dr (%)": {"value": 20.0, "tolerance": 2.0}},
+                "net | 1 | UNSIR": {"A_Dr (%)": {"value": 68.6, "spread": 0.8, "tolerance": 2.0}},
+                "net | 2 | UNSIR": {"A_Dr (%)": {"value": 20.0, "tolerance": 2.0, "capped": True}},
             },
         }
     }
@@ -41,9 +41,11 @@ def test_what_is_quoted_is_expected_with_a_tolerance(folder):
 @pytest.mark.parametrize(
     "old, new, line",
     [
-        ("68.6 ±", "70.9 ±", None),
-        ("68.6 ±", "71.1 ±", "01_a, net | 1 | UNSIR, A_Dr (%): expected 68.6 ± 2.4, found 71.1"),
-        ("net,2,UNSIR", "net,2,Unsir", "01_a, net | 2 | UNSIR, A_Dr (%): expected 20 ± 2, found None"),
+        ("68.6 ±", "70.5 ±", None),
+        ("68.6 ±", "71.1 ±", "01_a, net | 1 | UNSIR, A_Dr (%): expected 68.6 ± 2, found 71.1"),
+        ("68.6 ± 0.8", "", "01_a, net | 1 | UNSIR, A_Dr (%): expected 68.6 ± 2, found nothing"),
+        (">20", "20", "01_a, net | 2 | UNSIR, A_Dr (%): expected >20 ± 2, found 20"),
+        ("net,2,UNSIR", "net,2,Unsir", "01_a, net | 2 | UNSIR, the row is absent"),
         ("holds", "does not hold", "at most 1 %: expected 'holds', found 'does not hold'"),
     ],
 )
@@ -59,18 +61,40 @@ def test_a_table_or_verdict_that_is_gone_has_moved(folder):
     assert len(check.moved(expected, {})) == 4
 
 
-def test_a_check_prints_what_moved_and_leaves_no_cases(folder, monkeypatch, capsys):
-    monkeypatch.setenv("UNSIR_RESULTS", str(folder.parent))
-    monkeypatch.setattr(check, "REPOSITORY", folder)
+@pytest.fixture
+def checked(folder, monkeypatch):
+    """Two notebooks' committed results, which a check has come to again."""
+    (folder / "02_b.ipynb").touch()
     (folder / "README.md").write_text(README)
     expected = check.expectation(folder, README)
+    assert expected["02_b"] == {}
+    monkeypatch.setattr(check, "REPOSITORY", folder)
+    monkeypatch.setattr(check, "FRESH", folder.parent)
     (folder / ".done").mkdir()
-    assert check.compare("p", expected, ["01_a"]) == 0
-    assert "as expected" in capsys.readouterr().out
-    assert not (folder.parent / "checkpoints" / "cases").exists() and not (folder / ".done").exists()
+    for name in expected:
+        (folder / ".done" / name).touch()
+    return expected
+
+
+def test_a_check_that_ends_leaves_no_cases(checked, folder, capsys):
+    assert check.compare("p", checked, ["01_a", "02_b"]) == 0
+    assert capsys.readouterr().out.count("as expected") == 2
+    assert not (folder.parent / "checkpoints" / "cases").exists() and not list((folder / ".done").iterdir())
+
+
+def test_a_check_fails_where_something_moved_or_did_not_run(checked, folder, capsys):
     (folder / "tables/01_a_findings.csv").unlink()
-    assert check.compare("p", expected, ["01_a"]) == 1
-    assert "1 moved" in capsys.readouterr().out
+    (folder / ".done/02_b").unlink()
+    assert check.compare("p", checked, ["01_a", "02_b"]) == 1
+    out = capsys.readouterr().out
+    assert "at most 1 %: expected 'holds', found None" in out and "it did not run to its end" in out
+    assert (folder.parent / "checkpoints" / "cases").exists(), "it can go on"
+
+
+def test_some_notebooks_can_be_checked_alone(checked, folder):
+    (folder / "02_b.ipynb").unlink()
+    assert check.compare("p", checked, ["01_a"]) == 0
+    assert [path.name for path in (folder / ".done").iterdir()] == ["02_b"]
 
 
 def test_training_is_announced_where_models_are_absent(folder, monkeypatch):
@@ -78,7 +102,7 @@ def test_training_is_announced_where_models_are_absent(folder, monkeypatch):
     expected = check.expectation(folder, README)
     needed = check.to_train(expected, ["01_a"])
     assert needed == {"net-40ep": 61}
-    assert "1 models will be trained first: about 1 minutes" in check.training_needed(needed)
+    assert "to be trained first, 1 of the models (on one core it took 1 min)" in check.training_needed(needed)
     (folder / "net-40ep.safetensors").touch()
     assert check.to_train(expected, ["01_a"]) == {}
     assert check.training_needed({}) == "every trained model is there"
@@ -88,7 +112,9 @@ def test_training_is_announced_where_models_are_absent(folder, monkeypatch):
     "arguments, message",
     [(["--profile", "none"], "nothing is expected of profile 'none'"), (["no_such"], "nothing is expected of no_such")],
 )
-def test_the_unknown_is_named(arguments, message, monkeypatch):
+def test_the_unknown_is_named(arguments, message, tmp_path, monkeypatch):
+    (tmp_path / "expected.yaml").write_text("quick: {01_a: {}}")
+    monkeypatch.setattr(check, "EXPECTED", tmp_path / "expected.yaml")
     monkeypatch.setattr("sys.argv", ["check", *arguments])
     with pytest.raises(SystemExit, match=message):
         check.main()

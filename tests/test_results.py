@@ -209,7 +209,9 @@ def test_numbers_takes_numpy_scalars(book):
 def test_a_verdict_follows_from_the_rows_and_the_controls(claim, met, control, verdict):
     line = finding(claim, "something", met, controls={"No noise": control}, seeds=3)
     assert line["verdict"] == verdict and line["claim"] == str(claim) and line["seeds"] == "3"
-    assert line["UNSIR"] == f"{sum(met)} of {len(met)}" and line["controls"] == f"No noise {sum(control)} of {len(control)}"
+    assert (
+        line["rows met"] == f"{sum(met)} of {len(met)}" and line["controls"] == f"No noise {sum(control)} of {len(control)}"
+    )
 
 
 def test_there_is_no_verdict_without_a_row():

@@ -1,7 +1,6 @@
 """Did a fresh run come to what the README quotes? results/expected.yaml holds that, by profile and notebook.
 
-python -m unsir_utils.check --profile laptop 01_cifar10      compares results/check with what is expected
-python -m unsir_utils.check --write                          renews results/expected.yaml from the committed results
+`make check` runs the notebooks into results/check and calls this; `make readme` calls it with --write.
 """
 
 from __future__ import annotations
@@ -15,60 +14,56 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from .paths import REPOSITORY, models_root, results_root
+from .paths import REPOSITORY, models_root
 from .readme import PART, PROFILES
 
 EXPECTED = REPOSITORY / "results" / "expected.yaml"
+FRESH = REPOSITORY / "results" / "check"  # where `make check` runs to
 ABOUT = """\
-# What README.md quotes of each profile's tables, and every verdict. `make readme` makes this file, `make check` compares a
+# What README.md quotes of each profile, and every verdict. `make readme` makes this file, `make check` compares a
 # fresh run with it. A number may move by its tolerance, at least {least:g} of its unit and {spreads} times its spread
-# (a standard deviation over seeds); words must be the same. models: seconds of training, where a run finds no trained
-# ones; no other seconds are compared.
+# (a standard deviation over seeds); capped: it stands behind a ">"; words must be the same. models: seconds of training,
+# where a run finds no trained ones; no other seconds are compared.
 """
-NUMBER = re.compile(r"^>?([+-]?\d+(?:\.\d+)?)(?: ± (\d+(?:\.\d+)?))?$")
-LEAST_TOLERANCE, SPREADS = 2.0, 3
+NUMBER = re.compile(r"^(>?)([+-]?\d+(?:\.\d+)?)(?: ± (\d+(?:\.\d+)?))?$")
+LEAST_TOLERANCE, SPREADS = 2.0, 2
 
 
 def expectation(folder: Path, text: str) -> dict[str, dict]:
     """By notebook: its models, its verdicts, and the cells of its tables that `text` includes.
 
-    folder: a profile's results.
+    folder: a profile's results. 99_report, which only gathers, is left out.
     """
-    found = {}
-    for path in sorted(folder.glob("tables/*_findings.csv")):
-        verdicts = _read(path).set_index("tested").verdict.to_dict()
-        found.setdefault(path.stem.removesuffix("_findings"), {})["verdicts"] = verdicts
-    notebooks = sorted((p.stem for p in folder.glob("*.ipynb")), key=len, reverse=True)
-    for included in (Path(part[2]) for part in PART.finditer(text)):
-        if included.parts[1:3] != (folder.name, "tables") or included.stem.endswith("_findings"):
-            continue
-        notebook = next(name for name in notebooks if included.stem.startswith(name))
-        found.setdefault(notebook, {})[included.stem] = cells(_read(folder / "tables" / f"{included.stem}.csv"))
-    for path in folder.glob("seconds/*_models.csv"):
-        seconds = pd.read_csv(path).set_index("model").seconds.round().astype(int).to_dict()
-        found.setdefault(path.stem.removesuffix("_models"), {})["models"] = seconds
-    return dict(sorted(found.items()))
+    found = {path.stem: {} for path in sorted(folder.glob("*.ipynb")) if path.stem != "99_report"}
+    quoted = {Path(part[2]).stem for part in PART.finditer(text) if Path(part[2]).parts[1:3] == (folder.name, "tables")}
+    for notebook, parts in found.items():
+        models, verdicts = (folder / f"{kind}.csv" for kind in (f"seconds/{notebook}_models", f"tables/{notebook}_findings"))
+        if models.exists():
+            parts["models"] = pd.read_csv(models).set_index("model").seconds.round().astype(int).to_dict()
+        if verdicts.exists():
+            parts["verdicts"] = _read(verdicts).set_index("tested").verdict.to_dict()
+        tables = sorted(t for t in quoted if t.startswith(notebook) and not t.endswith("_findings"))
+        parts |= {t: cells(_read(folder / "tables" / f"{t}.csv")) for t in tables}
+    return found
 
 
 def cells(table: pd.DataFrame) -> dict[str, dict]:
     """By row (the columns up to the last that holds words), then by column: a number with its tolerance, if it is ours."""
     worded = [not all(NUMBER.match(cell) or cell == "" for cell in table[column]) for column in table]
     n_keys = max((i + 1 for i, words in enumerate(worded) if words), default=1)
+    ours = [i for i, column in enumerate(table.columns) if i >= n_keys and not column.startswith("paper")]
     rows = {}
     for row in table.itertuples(index=False, name=None):
-        numbers = zip(table.columns[n_keys:], row[n_keys:], strict=True)
-        rows[" | ".join(row[:n_keys])] = {
-            column: with_tolerance(cell) for column, cell in numbers if cell and not column.startswith("paper")
-        }
+        rows[" | ".join(row[:n_keys])] = {table.columns[i]: with_tolerance(row[i]) for i in ours if row[i]}
     return rows
 
 
-def with_tolerance(cell: str) -> dict[str, float]:
-    """ "68.6 ± 0.8" -> value, spread, tolerance; of ">20" the number counts."""
-    value, spread = NUMBER.match(cell).groups()
+def with_tolerance(cell: str) -> dict[str, float | bool]:
+    """ "68.6 ± 0.8" -> value, spread, tolerance; ">20" -> value, tolerance, capped."""
+    capped, value, spread = NUMBER.match(cell).groups()
     known = {"spread": float(spread)} if spread else {}
     tolerance = round(max(LEAST_TOLERANCE, SPREADS * known.get("spread", 0.0)), 2)
-    return {"value": float(value), **known, "tolerance": tolerance}
+    return {"value": float(value), **known, "tolerance": tolerance, **({"capped": True} if capped else {})}
 
 
 def moved(expected: dict, found: dict) -> list[str]:
@@ -80,16 +75,21 @@ def moved(expected: dict, found: dict) -> list[str]:
             if table == "verdicts" and got != wanted:
                 lines.append(f"{row}: expected {wanted!r}, found {got!r}")
             elif table != "verdicts":
-                lines += [f"{table}, {row}, {line}" for line in _outside(wanted, got or {})]
+                lines += [f"{table}, {row}, {line}" for line in _outside(wanted, got)]
     return lines
 
 
-def _outside(wanted: dict[str, dict], got: dict[str, dict]) -> list[str]:
+def _outside(wanted: dict[str, dict], got: dict[str, dict] | None) -> list[str]:
+    if got is None:
+        return ["the row is absent"]
     lines = []
     for column, cell in wanted.items():
-        value = got.get(column, {}).get("value")
-        if value is None or abs(value - cell["value"]) > cell["tolerance"]:
-            lines.append(f"{column}: expected {cell['value']:g} ± {cell['tolerance']:g}, found {value}")
+        value, there = cell["value"], got.get(column)
+        near = there and abs(there["value"] - value) <= cell["tolerance"] and there.get("capped") == cell.get("capped")
+        if not near:
+            shown = f"{'>' if cell.get('capped') else ''}{value:g} ± {cell['tolerance']:g}"
+            found = f"{'>' if there.get('capped') else ''}{there['value']:g}" if there else "nothing"
+            lines.append(f"{column}: expected {shown}, found {found}")
     return lines
 
 
@@ -121,6 +121,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.write:
         return write()
+    if not EXPECTED.exists():
+        sys.exit(f"{EXPECTED.relative_to(REPOSITORY)} is not there: make readme writes it")
     expected = yaml.safe_load(EXPECTED.read_text())
     if arguments.profile not in expected:
         sys.exit(f"nothing is expected of profile {arguments.profile!r}: choose one of {', '.join(expected)}")
@@ -142,18 +144,24 @@ def training_needed(models: dict[str, int]) -> str:
         return "every trained model is there"
     lines = [f"  {seconds:5d} s  {model}" for model, seconds in models.items()]
     minutes = sum(models.values()) / 60
-    return "\n".join([f"{len(models)} models will be trained first: about {minutes:.0f} minutes on one core", *lines])
+    return "\n".join([f"to be trained first, {len(models)} of the models (on one core it took {minutes:.0f} min):", *lines])
 
 
 def compare(profile: str, expected: dict[str, dict], names: list[str]) -> int:
-    """Prints what moved; returns 1 if anything did. A finished check leaves no case behind: the next is as fresh."""
-    found = expectation(results_root() / profile, (REPOSITORY / "README.md").read_text())
-    moves = {name: moved(expected[name], found.get(name, {})) for name in names}
+    """Prints what moved; returns 1 if anything did, or did not run.
+
+    What a check computed is not kept beyond it, so that the next is as fresh; an interrupted one goes on.
+    """
+    ran = [name for name in names if (FRESH / profile / ".done" / name).exists()]
+    found = expectation(FRESH / profile, (REPOSITORY / "README.md").read_text())
+    moves = {name: moved(expected[name], found[name]) if name in ran else ["it did not run to its end"] for name in names}
     for name, lines in moves.items():
-        print(f"{name:<27} {'as expected' if not lines else f'{len(lines)} moved'}")
+        print(f"{name:<27} {'as expected' if not lines else 'moved:'}")
         print("".join(f"    {line}\n" for line in lines), end="")
-    shutil.rmtree(results_root() / "checkpoints" / "cases", ignore_errors=True)
-    shutil.rmtree(results_root() / profile / ".done", ignore_errors=True)
+    if len(ran) == len(names):
+        shutil.rmtree(FRESH / "checkpoints" / "cases", ignore_errors=True)
+        for name in names:
+            (FRESH / profile / ".done" / name).unlink()
     return int(any(moves.values()))
 
 

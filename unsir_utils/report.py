@@ -21,7 +21,7 @@ VERDICTS = {  # from best to worst for a claim, each with its colour; its column
     "does not hold": "#D55E00",
     UNTESTED: "#DDDDDD",
 }
-COLUMNS = ["claim", "notebook", "tested", "measured", "UNSIR", "controls", "seeds", "verdict", "seconds"]
+COLUMNS = ["claim", "notebook", "tested", "measured", "rows met", "controls", "seeds", "verdict", "seconds"]
 
 
 def findings(profile: str) -> pd.DataFrame:

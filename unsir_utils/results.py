@@ -176,7 +176,7 @@ def finding(
         "claim": str(claim["id"]),
         "tested": tested,
         "measured": measured,
-        "UNSIR": f"{reached} of {rows}",
+        "rows met": f"{reached} of {rows}",
         "controls": "; ".join(f"{name} {sum(map(bool, control))} of {len(control)}" for name, control in controls.items()),
         "seeds": str(seeds),
         "verdict": verdict,
