@@ -131,7 +131,7 @@ def sweep_lines(
         ticks = sorted(records[x].unique())
         smallest = min(t for t in ticks if t > 0)
         axis.set_xscale("symlog" if ticks[0] == 0 else "log", **({"linthresh": smallest} if ticks[0] == 0 else {}))
-        axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        axis.set_xticks(ticks, [f"{t:g}" for t in ticks], rotation=45 if len(ticks) > 5 else 0)
         axis.minorticks_off()
     axis.set(xlabel=xlabel, ylabel="test accuracy (%)", ylim=(-4, 104))
 
