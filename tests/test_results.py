@@ -175,7 +175,8 @@ def test_the_papers_cells_stand_beside_ours(tmp_path, monkeypatch):
         ["UNSIR", "A_Df (%)", "0.00", "", "", "S"],
     ]
     beside = report.beside_paper("smoke")
-    assert beside["why it may differ"][0] == PAPER["causes"]["cifar10"]["Original"] and set(beside.notebook) == {"01_first"}
+    assert beside[report.WHY][0] == PAPER["causes"]["cifar10"]["Original"] and set(beside.notebook) == {"01_first"}
+    assert report.causes(beside).cells.tolist() == ["cifar10: Original", "cifar10: UNSIR"]
     assert report.beside_paper("quick").empty
 
 

@@ -21,6 +21,7 @@ VERDICTS = {  # from best to worst for a claim, each with its colour; its column
     "does not hold": "#D55E00",
     UNTESTED: "#DDDDDD",
 }
+WHY = "why they may differ"
 COLUMNS = ["claim", "notebook", "tested", "measured", "rows met", "controls", "seeds", "verdict", "seconds"]
 
 
@@ -59,8 +60,16 @@ def beside_paper(profile: str) -> pd.DataFrame:
         return pd.DataFrame()
     cells = pd.concat(parts, ignore_index=True)
     causes = yaml.safe_load(PAPER.read_text())["causes"]
-    cells["why it may differ"] = [causes[c.table].get(c.method, causes[c.table]["all"]) for c in cells.itertuples()]
+    cells[WHY] = [causes[c.table].get(c.method, causes[c.table]["all"]) for c in cells.itertuples()]
     return cells
+
+
+def causes(beside: pd.DataFrame) -> pd.DataFrame:
+    """Each cause of `beside_paper` once, with the cells that it is for."""
+    cells = beside.assign(cells=beside.table + ": " + beside.method)
+    return (
+        cells.groupby(WHY, sort=False).cells.agg(lambda names: ", ".join(dict.fromkeys(names))).reset_index()[["cells", WHY]]
+    )
 
 
 def verdicts(findings: pd.DataFrame) -> pd.DataFrame:
