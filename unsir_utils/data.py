@@ -132,9 +132,12 @@ def _enlarged(images: Tensor, size: int) -> Tensor:
 
 
 def _channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    per_image = images.float().div(255).flatten(2)
-    mean = per_image.mean(dim=(0, 2))
-    std = (per_image - mean[:, None]).square().mean(dim=(0, 2)).sqrt().clamp(min=1e-3)
+    """Mean and standard deviation of uint8 images [n, C, H, W], in units of 0..1, from each channel's 256 counts."""
+    level = torch.arange(256, dtype=torch.float64) / 255
+    count = torch.stack([torch.bincount(channel.flatten(), minlength=256) for channel in images.unbind(1)]).double()
+    share = count / count.sum(1, keepdim=True)
+    mean = share @ level
+    std = (share @ level.square() - mean.square()).clamp(min=1e-6).sqrt()
     return tuple(round(m, 4) for m in mean.tolist()), tuple(round(s, 4) for s in std.tolist())
 
 

@@ -54,12 +54,11 @@ class Samples:
     def draw(self, per_class: int, seed: int = 0) -> Samples:
         """A stratified random subset: `per_class` samples of each class present, or all where it has fewer."""
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed)).to(self.device)
-        return self[order].first(per_class)
+        return self[order[_first(self.labels[order], per_class)]]
 
     def first(self, per_class: int) -> Samples:
         """The first `per_class` samples of each class present, in the order in which they stand."""
-        picks = [torch.nonzero(self.labels == c).flatten()[:per_class] for c in self.labels.unique()]
-        return self[torch.cat(picks).sort().values] if picks else self
+        return self[_first(self.labels, per_class)]
 
     def inputs(self, index: Tensor | slice = slice(None)) -> Tensor:
         """Images as the model takes them: float32 [m, ...], normalised."""
@@ -87,6 +86,12 @@ class Samples:
 
     def _among(self, classes: Iterable[int]) -> Tensor:
         return torch.isin(self.labels, torch.tensor(list(classes), dtype=torch.int64, device=self.device))
+
+
+def _first(labels: Tensor, n: int) -> Tensor:
+    """Where the first n of each label stand, in order."""
+    picks = [torch.nonzero(labels == c).flatten()[:n] for c in labels.unique()]
+    return torch.cat(picks).sort().values if picks else labels
 
 
 def chunks(index: Tensor, size: int) -> Sequence[Tensor]:
