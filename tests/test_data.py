@@ -1,5 +1,8 @@
 import hashlib
 import pickle
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -155,6 +158,24 @@ def test_absent_cifar_that_cannot_be_downloaded_says_how_to_place_it(cifar, tmp_
         load(name, root=tmp_path / "empty")
     for word in (str(tmp_path / "empty"), "network is unreachable", CIFAR[name].url, base.name, "UNSIR_DATA"):
         assert word in str(error.value)
+
+
+def test_who_comes_second_waits_for_the_download(cifar, tmp_path, monkeypatch):
+    name, _, base = cifar
+    source, there, calls = CIFAR[name], tmp_path / "there", []
+
+    def slow_download(self):
+        calls.append(1)
+        (there / base.name).mkdir()  # half unpacked for a while
+        time.sleep(0.3)
+        for file in base.iterdir():
+            shutil.copy(file, there / base.name)
+
+    monkeypatch.setattr(source, "download", slow_download)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = [pool.submit(load, name, root=there), time.sleep(0.1) or pool.submit(load, name, root=there)]
+        assert len(first.result().test) == len(second.result().test) == 20
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("which", [0, -1])

@@ -17,6 +17,7 @@ from types import ModuleType
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -179,17 +180,16 @@ def _ensure_cifar(source: type, folder: Path) -> None:
     base = folder / source.base_folder
     wanted = [*source.train_list, *source.test_list, [source.meta["filename"], source.meta["md5"]]]
     by_hand = (
-        f"Download {source.url} (md5 {source.tgz_md5}), unpack it so that {base}/{wanted[0][0]} exists, "
-        f"or name a folder that holds {source.base_folder}/ in the environment variable UNSIR_DATA."
+        f"Delete {base} to have it downloaded anew, or download {source.url} (md5 {source.tgz_md5}) and unpack it so "
+        f"that {base}/{wanted[0][0]} exists, or name a folder that holds {source.base_folder}/ in the environment "
+        "variable UNSIR_DATA."
     )
-    if not base.exists():
-        print(f"{source.__name__} is not in {folder}: downloading {source.url}", file=sys.stderr)
-        try:
-            source(folder, download=True)
-        except Exception as error:  # torchvision raises whatever its network layer does
-            raise FileNotFoundError(
-                f"{source.__name__} is not in {folder} and could not be downloaded ({error}). {by_hand}"
-            ) from error
+    lock = folder / f"{source.base_folder}.lock"  # notebooks that start together download once
+    if not base.exists() or lock.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
+            if not base.exists():
+                _download(source, folder, by_hand)
     for file, md5 in wanted:
         path = base / file
         if not path.exists():
@@ -200,6 +200,16 @@ def _ensure_cifar(source: type, folder: Path) -> None:
                 f"{path} is damaged or truncated: its md5 is {found}, expected {md5} "
                 f"({path.stat().st_size} bytes). Delete it. {by_hand}"
             )
+
+
+def _download(source: type, folder: Path, by_hand: str) -> None:
+    print(f"{source.__name__} is not in {folder}: downloading {source.url}", file=sys.stderr)
+    try:
+        source(folder, download=True)
+    except Exception as error:  # torchvision raises whatever its network layer does
+        raise FileNotFoundError(
+            f"{source.__name__} is not in {folder} and could not be downloaded ({error}). {by_hand}"
+        ) from error
 
 
 def _folder(path: str, size: int) -> Raw:
