@@ -127,12 +127,12 @@ def cost(profile: str) -> pd.DataFrame:
 
 
 def overview(profiles: Sequence[str]) -> str:
-    """The README's table of notebooks: what each shows, a picture, and by profile its findings and seconds.
+    """The README's table of notebooks: what each shows, a picture, its findings by profile, the seconds of the last one.
 
     profiles: the picture is that of the first that ran the notebook. Links are from the repository's root.
     """
     found = {profile: findings(profile) for profile in profiles}
-    columns = ["notebook", "picture", *(f"{p}: found" for p in profiles), *(f"{p}: seconds" for p in profiles)]
+    columns = ["notebook", "picture", *(f"{p}: found" for p in profiles), f"{profiles[-1]}: seconds"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, title in _notebooks().items():
         ran = [p for p in profiles if (results_root() / p / f"{name}.ipynb").exists()]
@@ -142,7 +142,7 @@ def overview(profiles: Sequence[str]) -> str:
         ]
         cells += [_picture(ran[0], name) if ran else ""]
         cells += [_found(found[p][found[p].notebook == name]) for p in profiles]
-        cells += [_seconds(p, name) for p in profiles]
+        cells += [_seconds(profiles[-1], name)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
