@@ -174,6 +174,7 @@ def test_the_papers_cells_stand_beside_ours(tmp_path, monkeypatch):
         ["UNSIR", "A_Dr (%)", "71.06", "", "", "S"],
         ["UNSIR", "A_Df (%)", "0.00", "", "", "S"],
     ]
+    Results("99_report", "smoke").table(report.beside_paper("smoke"), "Gathered.", "paper")
     beside = report.beside_paper("smoke")
     assert beside[report.WHY][0] == PAPER["causes"]["cifar10"]["Original"] and set(beside.notebook) == {"01_first"}
     assert report.causes(beside).cells.tolist() == ["cifar10: Original", "cifar10: UNSIR"]

@@ -53,7 +53,8 @@ def findings(profile: str) -> pd.DataFrame:
 def beside_paper(profile: str) -> pd.DataFrame:
     """Every known cell of the paper that a profile measured, ours beside it, and why it may differ; as text cells."""
     parts = []
-    for path in sorted((results_root() / profile).glob("*/*_paper.csv"), key=lambda p: p.name):
+    paths = (results_root() / profile).glob("*/[!9]*_paper.csv")  # but not 99_report's own
+    for path in sorted(paths, key=lambda p: p.name):
         cells = pd.read_csv(path, dtype=str, keep_default_na=False)
         parts.append(cells.assign(notebook=path.stem.removesuffix("_paper")))
     if not parts:
