@@ -181,6 +181,18 @@ def test_the_papers_cells_stand_beside_ours(tmp_path, monkeypatch):
     assert report.beside_paper("quick").empty
 
 
+def test_a_summary_gets_the_papers_known_cells_as_columns(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
+    ours = [["ResNet18", 1, "UNSIR (paper's rates)", 70.0, 1.0], ["ResNet18", 1, "No noise (paper's rates)", 60.0, 2.0]]
+    records = pd.DataFrame(ours, columns=["network", "n_forget", "method", "A_Dr", "A_Df"])
+    summary = records.rename(columns={"n_forget": "#forget"}).astype({"A_Dr": str, "A_Df": str})
+    table = Results("01_first", "smoke").with_paper("cifar10", records, summary)
+    assert table["paper A_Dr (%)"].tolist() == ["71.06", ""] and table["paper A_Df (%)"].tolist() == ["0.00", ""]
+    assert table[summary.columns].equals(summary)
+    beside = pd.read_csv(tmp_path / "smoke/tables/01_first_paper.csv", dtype=str, keep_default_na=False)
+    assert beside[beside.method == "UNSIR"].ours.tolist() == ["70.0", "1.0"]
+
+
 def test_an_unknown_table_of_the_paper_is_an_error():
     with pytest.raises(ValueError, match="has no table 'imagenet': choose one of cifar10"):
         paper_cells("imagenet")

@@ -85,7 +85,7 @@ def verdicts(findings: pd.DataFrame) -> pd.DataFrame:
 def counted(lines: pd.DataFrame) -> str:
     """ "holds (3), does not hold (1)": the verdicts of these lines from best to worst."""
     count = lines.verdict.value_counts()
-    return ", ".join(f"{verdict} ({count[verdict]})" for verdict in VERDICTS if verdict in count)
+    return ", ".join(v if v == UNTESTED else f"{v} ({count[v]})" for v in VERDICTS if v in count)
 
 
 def verdict_squares(axis: Axes, findings: pd.DataFrame) -> None:

@@ -20,6 +20,7 @@ from .store import ASKED_FOR
 
 PAPER = REPOSITORY / "data" / "paper.yaml"
 CLAIMS = REPOSITORY / "data" / "claims.yaml"
+AT_PAPERS_RATES = "UNSIR (paper's rates)"  # as the tables' notebooks name it
 NOT_THE_NOISE = ", but not because of the noise"
 
 
@@ -77,6 +78,20 @@ class Results:
                 }
             )
         self.table(pd.DataFrame(lines), f"The paper's known cells ({table}) beside ours.", "paper")
+
+    def with_paper(self, table: str, records: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+        """`summary` and, as columns, the paper's known cells of one of its tables, which `beside_paper` saves beside ours.
+
+        records: network, number of forget classes, method, A_Dr, A_Df (in that order), one line a seed; summary: the same
+        three keys first. What the paper calls UNSIR is UNSIR at the paper's rates here.
+        """
+        long = records.set_axis(["model", "row", "method", "A_Dr", "A_Df"], axis=1)
+        long = long.melt(["model", "row", "method"], var_name="metric")
+        self.beside_paper(table, long.replace({"method": {AT_PAPERS_RATES: "UNSIR"}}))
+        known = paper_cells(table).replace({"method": {"UNSIR": AT_PAPERS_RATES}})
+        known = known.set_index(["metric", "model", "row", "method"]).value.map("{:.2f}".format).to_dict()
+        keys = list(summary.iloc[:, :3].itertuples(index=False, name=None))
+        return summary.assign(**{f"paper {m} (%)": [known.get((m, *key), "") for key in keys] for m in ("A_Dr", "A_Df")})
 
     def records(self, frame: pd.DataFrame, name: str = "records") -> None:
         """Saves the long-format csv, one row a case and seed, seconds in a file of their own."""
