@@ -22,6 +22,7 @@ VERDICTS = {  # from best to worst for a claim, each with its colour; its column
     UNTESTED: "#DDDDDD",
 }
 WHY = "why they may differ"
+BENCH = "bench"  # the profile of 17_benchmark alone: linked, not gathered
 COLUMNS = ["claim", "notebook", "tested", "measured", "rows met", "controls", "seeds", "verdict", "seconds"]
 
 
@@ -136,7 +137,7 @@ def overview(profiles: Sequence[str]) -> str:
     columns = ["notebook", "picture", *(f"{p}: found" for p in profiles), f"{profiles[-1]}: seconds"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, title in _notebooks().items():
-        ran = [p for p in profiles if (results_root() / p / f"{name}.ipynb").exists()]
+        ran = [p for p in (profiles[0], BENCH, *profiles[1:]) if (results_root() / p / f"{name}.ipynb").exists()]
         executed = ", ".join(f"[{p}](results/{p}/{name}.ipynb)" for p in ran)
         cells = [
             f"[{name}](notebooks/{name}.ipynb)<br>{title.replace('|', '')}" + (f"<br>executed: {executed}" if ran else "")
