@@ -23,6 +23,18 @@ def test_class_bars_show_the_values_and_hatch_the_forget_classes(axis):
     assert axis.get_ylabel() == "accuracy (%)"
 
 
+def test_error_bars_reach_the_lowest_and_the_highest_value_from_the_mean():
+    values = pd.DataFrame({"mean": [2.0, 5.0], "min": [1.5, 5.0], "max": [4.0, 5.0]})
+    assert plots.reach(values).tolist() == [[0.5, 0.0], [2.0, 0.0]]
+    assert plots.reach(values.loc[0]).tolist() == [[0.5], [2.0]]
+
+
+def test_a_mean_of_equal_values_that_rounding_put_beside_them_still_has_bars(axis):
+    runs = pd.Series([0.1, 0.1, 0.1]).agg(["mean", "min", "max"])
+    assert runs["mean"] != runs["min"], "the example shows nothing on this machine"
+    axis.errorbar(runs["mean"], 0, xerr=plots.reach(runs))
+
+
 def test_method_lines_show_the_means_in_the_order_of_the_records(axis):
     runs = [("UNSIR", 60, 2), ("UNSIR", 70, 0), ("Original", 80, 90)]
     plots.method_lines(axis, pd.DataFrame(runs, columns=["method", "A_Dr", "A_Df"]))

@@ -86,6 +86,15 @@ def class_bars(axis: Axes, values: Tensor, names: Sequence[str], forget: Sequenc
     axis.set(ylabel=label)
 
 
+def reach(values: pd.DataFrame | pd.Series) -> np.ndarray:
+    """How far error bars go below and above their means, [2, n]. values: mean, min and max, as columns or of one row.
+
+    Rounding may put the mean of equal values a hair outside their range, and matplotlib refuses negative lengths.
+    """
+    mean, low, high = (np.atleast_1d(values[name]) for name in ("mean", "min", "max"))
+    return np.clip([mean - low, high - mean], 0, None)
+
+
 def method_lines(axis: Axes, records: pd.DataFrame) -> None:
     """One line a method: A_Dr as a filled and A_Df as an open marker, each the mean over runs with its range.
 
@@ -96,9 +105,9 @@ def method_lines(axis: Axes, records: pd.DataFrame) -> None:
         runs, (colour, marker) = records[records.method == method], METHOD_STYLE[method]
         axis.plot([runs.A_Df.mean(), runs.A_Dr.mean()], [y, y], color="0.85", linewidth=2, zorder=0)
         for metric, fill in (("A_Dr", colour), ("A_Df", "white")):
-            mean, low, high = runs[metric].mean(), runs[metric].min(), runs[metric].max()
+            values = runs[metric].agg(["mean", "min", "max"])
             axis.errorbar(
-                mean, y, xerr=[[mean - low], [high - mean]], color=colour, marker=marker, markersize=6, capsize=2,
+                values["mean"], y, xerr=reach(values), color=colour, marker=marker, markersize=6, capsize=2,
                 markerfacecolor=fill, markeredgecolor=colour if fill == "white" else "black", markeredgewidth=0.8,
             )  # fmt: skip
     axis.axvline(records[records.method == "Original"].A_Dr.mean(), color="0.6", linestyle="--", linewidth=0.8, zorder=0)
@@ -122,10 +131,10 @@ def sweep_lines(
         for metric in metrics:
             fill, line = (colour, "-") if metric == "A_Dr" else ("white", "--")
             values = runs.groupby(x)[metric].agg(["mean", "min", "max"])
-            spread = [values["mean"] - values["min"], values["max"] - values["mean"]]
             axis.errorbar(
-                values.index, values["mean"], yerr=spread, color=colour, marker=marker, markerfacecolor=fill, linestyle=line,
-                markersize=5, capsize=2, linewidth=1.2, label=f"{method}, {metric}" if len(metrics) > 1 else method,
+                values.index, values["mean"], yerr=reach(values), color=colour, marker=marker, markerfacecolor=fill,
+                linestyle=line, markersize=5, capsize=2, linewidth=1.2,
+                label=f"{method}, {metric}" if len(metrics) > 1 else method,
             )  # fmt: skip
     if log:
         ticks = sorted(records[x].unique())
