@@ -4,7 +4,7 @@ from itertools import count
 import pytest
 
 from unsir_utils import cases
-from unsir_utils.cases import run_cases
+from unsir_utils.cases import drop_cases, run_cases
 
 CALLS = []
 
@@ -54,6 +54,13 @@ def test_a_case_runs_once_and_is_then_read(store):
     (file,) = (f for f in store.glob("*.json") if json.loads(f.read_text())["records"] == [{"square": 9}])
     file.write_text('{"records": [{"square": 10}], "models": {}}')
     assert run_cases(square, [{"x": 3}])["square"].tolist() == [10]
+
+
+def test_a_dropped_case_runs_again_and_no_other(store):
+    run_cases(square, [{"x": 2}, {"x": 3}])
+    drop_cases(square, [{"x": 3}, {"x": 4}])
+    run_cases(square, [{"x": 2}, {"x": 3}])
+    assert CALLS == [2, 3, 3]
 
 
 def trains(x):

@@ -132,6 +132,13 @@ def test_the_head_may_learn_at_its_own_rate():
     )
 
 
-def test_without_a_linear_head_there_is_no_rate_for_it():
-    with pytest.raises(ValueError, match="no Linear layer"):
-        adam(nn.Conv2d(3, 2, 1), 0.1, head_factor=2.0)
+def test_without_a_linear_layer_the_last_convolution_is_the_head():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1), nn.BatchNorm2d(2))
+    body, head = adam(model, 0.1, head_factor=2.0).param_groups
+    assert (body["lr"], head["lr"]) == (0.1, 0.2)
+    assert head["params"] == list(model[1].parameters()) and len(body["params"]) == 4
+
+
+def test_without_a_head_there_is_no_rate_for_it():
+    with pytest.raises(ValueError, match="no Linear or Conv2d layer"):
+        adam(nn.BatchNorm2d(3), 0.1, head_factor=2.0)

@@ -47,7 +47,7 @@ def run_cases(function: Callable[..., list[dict]], cases: Iterable[dict], label:
     """
     source, rows = _source(function), []
     for case in progress(list(cases), label):
-        path = results_root() / "checkpoints" / "cases" / f"{_fingerprint(source, case)}.json"
+        path = _kept(source, case)
         if not path.exists():
             before = set(ASKED_FOR)
             records = function(**case)
@@ -61,6 +61,16 @@ def run_cases(function: Callable[..., list[dict]], cases: Iterable[dict], label:
         ASKED_FOR.update(kept["models"])
         rows += [{**shown, **record} for record in kept["records"]]
     return pd.DataFrame(rows)
+
+
+def drop_cases(function: Callable[..., list[dict]], cases: Iterable[dict]) -> None:
+    """Removes what `run_cases` kept of these, for what is to be measured anew the next time."""
+    for case in cases:
+        _kept(_source(function), case).unlink(missing_ok=True)
+
+
+def _kept(source: str, case: dict) -> Path:
+    return results_root() / "checkpoints" / "cases" / f"{_fingerprint(source, case)}.json"
 
 
 def _fingerprint(code: str, case: dict) -> str:

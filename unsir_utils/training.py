@@ -52,17 +52,19 @@ def adam(model: nn.Module, lr: float, head_factor: float = 1.0, **options: float
 
 
 def parameter_groups(model: nn.Module, lr: float, head_factor: float = 1.0) -> list[dict]:
-    """Parameter groups for an optimiser: the body learns at `lr`, the head (the last Linear layer) at head_factor * lr.
+    """Parameter groups for an optimiser: the body learns at `lr`, the head at head_factor * lr.
 
-    Raises ValueError for a model without a Linear layer where the factor is not 1. Layer-wise rates with a higher one for
-    the head: readers' notes on the paper's pretrained models, values unknown.
+    The head is the last Linear layer or, where there is none, the last Conv2d. Raises ValueError for a model without
+    either where the factor is not 1. Layer-wise rates with a higher one for the head: readers' notes on the paper's
+    pretrained models, values unknown.
     """
     if head_factor == 1:
         return [{"params": list(model.parameters()), "lr": lr}]
-    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    if not linear:
-        raise ValueError(f"head_factor is {head_factor}, but the model has no Linear layer as its head: use 1")
-    head = list(linear[-1].parameters())
+    layers = [[m for m in model.modules() if isinstance(m, kind)] for kind in (nn.Linear, nn.Conv2d)]
+    heads = layers[0] or layers[1]
+    if not heads:
+        raise ValueError(f"head_factor is {head_factor}, but the model has no Linear or Conv2d layer as its head: use 1")
+    head = list(heads[-1].parameters())
     body = [p for p in model.parameters() if all(p is not h for h in head)]
     return [{"params": body, "lr": lr}, {"params": head, "lr": head_factor * lr}]
 
