@@ -26,7 +26,6 @@ PRESENTATION = {
     "__init__.py",
     "check.py",
     "paths.py",
-    "presets.py",
     "plots.py",
     "progress.py",
     "readme.py",
@@ -65,8 +64,9 @@ def run_cases(function: Callable[..., list[dict]], cases: Iterable[dict], label:
 
 def drop_cases(function: Callable[..., list[dict]], cases: Iterable[dict]) -> None:
     """Removes what `run_cases` kept of these, for what is to be measured anew the next time."""
+    source = _source(function)
     for case in cases:
-        _kept(_source(function), case).unlink(missing_ok=True)
+        _kept(source, case).unlink(missing_ok=True)
 
 
 def _kept(source: str, case: dict) -> Path:
