@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from unsir_utils import report, results
-from unsir_utils.results import Results, finding, markdown, mean_std, paper_cells
+from unsir_utils.results import Results, finding, markdown, mean_capped, mean_std, paper_cells
 
 PAPER = yaml.safe_load(results.PAPER.read_text())
 
@@ -132,6 +132,11 @@ def test_a_figure_has_the_same_bytes_every_time(book):
 )
 def test_mean_and_deviation_by_hand(values, digits, expected):
     assert mean_std(pd.Series(values, dtype=float), digits) == expected
+
+
+@pytest.mark.parametrize("values, expected", [([3, 4], "3.5"), ([3, 5], "4"), ([3, None], ">6.5"), ([None], ">10")])
+def test_a_relearn_time_past_the_cap_counts_as_the_cap_and_is_marked(values, expected):
+    assert mean_capped(pd.Series(values, dtype=float), cap=10) == expected
 
 
 def test_markdown_leaves_text_as_it_is():

@@ -144,6 +144,11 @@ def mean_std(values: pd.Series, digits: int = 1) -> str:
     return mean if len(values) < 2 else f"{mean} ± {values.std():.{digits}f}"
 
 
+def mean_capped(values: pd.Series, cap: int) -> str:
+    """Mean relearn time, in epochs or steps; a missing one is past the cap, counts as it and marks the mean with ">"."""
+    return (">" if values.isna().any() else "") + f"{values.fillna(cap).mean():.1f}".removesuffix(".0")
+
+
 def markdown(frame: pd.DataFrame) -> str:
     """A Markdown table of text cells, as they are."""
     return frame.to_markdown(index=False, disable_numparse=True)
