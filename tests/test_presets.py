@@ -34,7 +34,7 @@ def test_a_preset_is_unsir_with_its_settings(name, retain):
 
 @BOTH
 def test_any_setting_may_be_overridden(name, retain):
-    model, own = tiny.convnet(), {**SMALL, "impair_lr": 0.05, "repair_lr": 0.002}
+    model, own = tiny.convnet(), {**SMALL, "impair_lr": 0.05, "repair_lr": 0.002, "head_factor": 3.0}
     found = getattr(presets, name)(model, [1], retain, retain_per_class=3, seed=5, **own)
     assert_same(found, unsir(model, [1], retain.draw(3, seed=5), seed=5, **own))
     assert found.samples == {"noise": 4, "impair": 3 * 3 + 4, "repair": 3 * 3}
