@@ -83,6 +83,16 @@ def test_an_interrupted_training_goes_on_as_if_it_never_stopped(recipe, stops, t
     assert not list((tmp_path / "parts").glob("*.partial"))
 
 
+def test_weights_that_have_decayed_to_nothing_are_stored_as_zero(tmp_path, monkeypatch):
+    def decay(model, *_, **__):
+        with torch.no_grad():
+            next(model.parameters()).fill_(1e-35)
+        return [0.0]
+
+    monkeypatch.setattr(store, "one_epoch", decay)
+    assert not next(trained(Recipe("AllCNN-0.125", epochs=1), data(), tmp_path).model.parameters()).any()
+
+
 def test_a_damaged_file_is_set_aside_and_trained_again(tmp_path, epochs_run):
     before = trained(ONECYCLE, data(), tmp_path).model
     file = next(tmp_path.glob("*.safetensors"))

@@ -6,7 +6,7 @@ from tiny import K, convnet, floats, half_frozen, mlp, plain, same_weights
 from torch import nn
 from torch.nn import functional as F
 
-from unsir_utils.training import adam, mode, one_epoch, seeded
+from unsir_utils.training import adam, flush_tiny_weights, mode, one_epoch, seeded
 
 SAMPLES = floats((3, 8, 8), 20)
 
@@ -117,6 +117,16 @@ def test_the_random_state_comes_back_after_an_error():
         torch.rand(1)
         raise ZeroDivisionError
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_tiny_weights_become_zero_and_others_stay():
+    layer = nn.Linear(5, 1)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1e-45, -1e-31, 2e-30, -0.5, 0.0]]))
+        layer.bias.fill_(-1e-38)
+    flush_tiny_weights(layer)
+    assert torch.equal(layer.weight, torch.tensor([[0.0, 0.0, 2e-30, -0.5, 0.0]])) and layer.bias.item() == 0
+    assert layer.weight.requires_grad
 
 
 def test_the_head_may_learn_at_its_own_rate():

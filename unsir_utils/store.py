@@ -26,7 +26,7 @@ from .metrics import evaluate
 from .paths import models_root
 from .progress import progress
 from .samples import chunks
-from .training import one_epoch, parameter_groups, seeded
+from .training import flush_tiny_weights, one_epoch, parameter_groups, seeded
 
 FOLDER = models_root()
 ASKED_FOR: dict[str, float] = {}  # name -> seconds of training, of the models that this process asked for
@@ -159,6 +159,7 @@ def _train(recipe: Recipe, data: Data, path: Path) -> None:
                 clip_value=None if by_batch else 0.1,
                 schedule=schedule if by_batch else None,
             )
+        flush_tiny_weights(model)
         record = {"epoch": epoch + 1, "train_loss": sum(losses) / len(losses), "lr": optimiser.param_groups[0]["lr"]}
         if not by_batch:
             record["test_loss"], record["test_accuracy"] = evaluate(model, watched)
