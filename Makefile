@@ -27,7 +27,7 @@ DONE := $(RESULTS)/$(PROFILE)/.done
 CODE := $(wildcard unsir_utils/*.py) data/paper.yaml data/claims.yaml $(wildcard notebooks/profiles/$(PROFILE).yaml)
 RUN = $(LAUNCH) "$(PYTHON)" -m unsir_utils.run --profile $(PROFILE)
 # The longest first, so that no core waits for it at the end.
-LONG := 15_how_little 16_does_the_noise_matter 01_cifar10 06_efficiency
+LONG := 02_cifar100 15_how_little 16_does_the_noise_matter 01_cifar10 06_efficiency 14_released_code
 NOW_ALL := $(addprefix $(DONE)/,$(filter $(LONG),$(NOTEBOOKS)) $(filter-out $(LONG),$(NOTEBOOKS)))
 
 .DEFAULT_GOAL := help
