@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from .forward import forward
 
 Batches = Iterable[tuple[Tensor, Tensor]]
-TINY = 1e-30  # a weight below it changes no logit
+TINY = 1e-30  # zeroing weights below it left every logit of three trained networks as it was
 
 
 def one_epoch(
