@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import platform
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,9 +18,8 @@ from .paths import REPOSITORY, results_root
 from .store import ASKED_FOR
 
 PAPER = REPOSITORY / "data" / "paper.yaml"
-CLAIMS = REPOSITORY / "data" / "claims.yaml"
 AT_PAPERS_RATES = "UNSIR (paper's rates)"  # as the tables' notebooks name it
-NOT_THE_NOISE = ", but not because of the noise"
+SHOWN = ["claim", "tested", "measured", "holds if", "replicates", "the noise adds", "verdict"]  # of a finding, in a notebook
 
 
 class Results:
@@ -51,10 +49,10 @@ class Results:
         self._path(kind, "tex", name).write_text(text)
 
     def findings(self, lines: list[dict], caption: str, timed: bool = False) -> str:
-        """Saves what `finding` returned, for 99_report to gather; returns it as a Markdown table."""
+        """Saves what `judge` returned, for 99_report to gather; returns what decides as a Markdown table."""
         frame = pd.DataFrame(lines)
         self.table(frame, caption, "findings", timed)
-        return f"{markdown(frame)}\n\n*{caption}*"
+        return f"{markdown(frame[SHOWN])}\n\n*{caption}*"
 
     def beside_paper(self, table: str, found: pd.DataFrame) -> None:
         """Saves the known cells of one of the paper's tables beside ours, for 99_report to gather.
@@ -110,12 +108,9 @@ class Results:
     def numbers(self, **numbers: float | int | str | list | None) -> None:
         """Saves every number that the notebook's prose or the README quotes, and which trained models it needed.
 
-        Raises ValueError for a number that is nan.
+        A number that is not finite is saved as null: it is undefined.
         """
-        broken = [k for k, v in numbers.items() if isinstance(v, float) and not math.isfinite(v)]
-        if broken:
-            raise ValueError(f"{', '.join(broken)}: not a finite number; nothing was measured")
-        about = {**numbers, "environment": environment()}
+        about = {**{k: _finite(v) for k, v in numbers.items()}, "environment": environment()}
         text = json.dumps(about, indent=1, allow_nan=False, default=lambda scalar: scalar.item())
         self._path("numbers", "json").write_text(text + "\n")
         models = pd.DataFrame(sorted(ASKED_FOR.items()), columns=["model", "seconds"]).round(1)
@@ -135,13 +130,21 @@ def environment() -> dict[str, str | int]:
     }
 
 
+def _finite(number: object) -> object:
+    """A number that JSON can hold, also within a list; None for one that is not finite."""
+    if isinstance(number, list):
+        return [_finite(n) for n in number]
+    return None if isinstance(number, float) and not math.isfinite(number) else number
+
+
 def mean_std(values: pd.Series, digits: int = 1) -> str:
-    """ "mean ± std" (sample standard deviation) of the values that are there; the mean alone of one; empty of none."""
-    values = values.dropna()
-    if values.empty:
-        return ""
-    mean = f"{values.mean():.{digits}f}"
-    return mean if len(values) < 2 else f"{mean} ± {values.std():.{digits}f}"
+    """ "mean ± std" (sample standard deviation); the mean alone of one; empty of none. Undefined values are left out and told."""
+    defined = values.dropna()
+    if defined.empty:
+        return "undefined" if len(values) else ""
+    mean, missing = f"{defined.mean():.{digits}f}", len(values) - len(defined)
+    told = f" ({missing} undefined)" if missing else ""
+    return (mean if len(defined) < 2 else f"{mean} ± {defined.std():.{digits}f}") + told
 
 
 def mean_capped(values: pd.Series, cap: int) -> str:
@@ -163,49 +166,6 @@ def paper_cells(table: str) -> pd.DataFrame:
     if table not in tables:
         raise ValueError(f"{PAPER.name} has no table {table!r}: choose one of {', '.join(tables)}")
     return pd.DataFrame(tables[table], columns=["model", "row", "method", "metric", "value", "source"])
-
-
-def finding(
-    claim: int | str,
-    tested: str,
-    met: Sequence[bool],
-    measured: str = "",
-    controls: dict[str, Sequence[bool]] | None = None,
-    seeds: int = 1,
-) -> dict[str, str]:
-    """A line of a findings table: the verdict on a claim of data/claims.yaml, which follows from `met` and `controls`.
-
-    met: in which rows (networks, forget requests, settings) the threshold is met; controls: the same for each control.
-    "holds" wants every row, "holds in part" at least half of them where the claim says `in_part`; a claim that a control
-    meets in as many rows "holds, but not because of the noise".
-    """
-    claim, controls = claims()[claim], {name: list(rows) for name, rows in (controls or {}).items()}
-    reached, rows = sum(map(bool, met)), len(met)
-    if rows == 0:
-        raise ValueError(f"claim {claim['id']}: no row was measured")
-    if reached == rows:
-        verdict = "holds"
-    elif claim.get("in_part") and 2 * reached >= rows:
-        verdict = "holds in part"
-    else:
-        verdict = "does not hold"
-    same = [name for name, control in controls.items() if sum(map(bool, control)) >= reached]
-    if same and verdict != "does not hold":
-        verdict += NOT_THE_NOISE
-    return {
-        "claim": str(claim["id"]),
-        "tested": tested,
-        "measured": measured,
-        "rows met": f"{reached} of {rows}",
-        "controls": "; ".join(f"{name} {sum(map(bool, control))} of {len(control)}" for name, control in controls.items()),
-        "seeds": str(seeds),
-        "verdict": verdict,
-    }
-
-
-def claims() -> dict[int | str, dict]:
-    """What decides each claim of the paper, by the claim's number: data/claims.yaml."""
-    return {claim["id"]: claim for claim in yaml.safe_load(CLAIMS.read_text())}
 
 
 def _latex_escape(text: object) -> str:
