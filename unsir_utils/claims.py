@@ -424,7 +424,7 @@ def noise_takes(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:
     pairs = [p for p in [telling_pair(records)] if p] if validated else list(pairs)
 
     def takes(method: str, pair: tuple[float, float]) -> pd.Series:
-        part = records[(records[PAIR] == pair).all(axis=1)]
+        part = records[(records[PAIR] == list(pair)).all(axis=1)]
         return values(part, "A_Df", method="No noise") - values(part, "A_Df", method=method)
 
     bound, others = claims()[9]["threshold"], [m for m in OTHER_IMAGES if (records.method == m).any()]
