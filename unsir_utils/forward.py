@@ -9,13 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from .outputs import logits_of
+
 SMALL_MAP = 4  # positions
 
 
 def forward(model: nn.Module, x: Tensor) -> Tensor:
     """The model's logits, float32 [n, K], by the project's one rule for speed: `precision` and `SmallMaps`."""
     with autocast(model, x.device), SmallMaps():
-        return model(x).float()
+        return logits_of(model(x)).float()
 
 
 def precision(model: nn.Module, device: torch.device | str) -> torch.dtype:

@@ -137,7 +137,8 @@ def _train(recipe: Recipe, data: Data, path: Path) -> None:
     watched = data.test.without(recipe.left_out)
     model = _place(models.build(recipe.architecture, data.n_classes, recipe.seed, recipe.weights), train.device)
     steps = recipe.epochs * len(chunks(torch.arange(len(train)), recipe.batch_size))
-    optimiser, schedule = TRAININGS[recipe.training](parameter_groups(model, recipe.lr, recipe.head_factor), steps)
+    groups = parameter_groups(model, recipe.lr, recipe.head_factor, train.inputs(slice(0, 2)))
+    optimiser, schedule = TRAININGS[recipe.training](groups, steps)
     by_batch = recipe.training != "released"
     partial = path.with_suffix(".partial")
     state = _load_partial(partial, train.device)
