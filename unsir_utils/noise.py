@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import checks
-from .forward import forward
+from .forward import exact_cuda, forward
 from .samples import Samples, channels_last
 from .training import mode, seeded, with_gradients
 
@@ -42,6 +42,7 @@ class Noise:
         return replace(self, labels=torch.full_like(self.labels, label))
 
 
+@exact_cuda()
 @with_gradients
 def learn_noise(
     model: nn.Module,
