@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import checks
-from .forward import SmallMaps
+from .forward import SmallMaps, exact_cuda
 from .samples import Samples
 
 BATCH = 32  # bounds the memory
 FEW = 4  # positions, up to which the products of all pairs of them cost less than each sample's own gradient
 
 
+@exact_cuda()
 def fisher_information(model: nn.Module, samples: Samples, *, method: str = "layerwise") -> dict[str, Tensor]:
     """Mean over samples of sum over classes y of p(y|x) * (d CE(f(x), y) / d w)^2, by parameter name, each of its shape.
 
@@ -110,9 +111,9 @@ def _conv(layer: nn.Conv2d, a: Tensor) -> Rule:
     patches = F.unfold(a, layer.kernel_size, layer.dilation, layer.padding, layer.stride).mT  # [n, positions, C*k*k]
     few = patches.shape[1] <= FEW
     if few:
-        p, q = torch.triu_indices(patches.shape[1], patches.shape[1])
+        p, q = torch.triu_indices(patches.shape[1], patches.shape[1], device=a.device)
         products = (patches[:, p] * patches[:, q]).flatten(0, 1)
-        twice = torch.where(p == q, 1.0, 2.0).to(a.device)
+        twice = torch.where(p == q, 1.0, 2.0)
     else:
         patches = patches.contiguous()
 

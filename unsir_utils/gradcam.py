@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from . import checks
+from .forward import exact_cuda
 from .samples import Samples
 from .training import mode
 
 
+@exact_cuda()
 def gradcam(model: nn.Module, inputs: Samples | Tensor, classes: int | Tensor, layer: str) -> Tensor:
     """float32 [n, h, w], at least 0: relu(sum_k mean_ij(d z_c / d A_k,ij) A_k), A [n, k, h, w] the output of `layer`.
 

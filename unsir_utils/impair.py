@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from . import checks
 from .noise import Noise
-from .samples import Samples, chunks
+from .samples import Samples, chunks, on
 from .training import adam, one_epoch, seeded
 
 
@@ -65,10 +65,9 @@ def _mixed(retain: Samples, noise: Noise | None, n_noise: int, batch_size: int) 
     """Batches of retain samples and repeated noise images, without ever holding the repetitions."""
     n = len(retain)
     for index in chunks(torch.randperm(n + n_noise), batch_size):
-        index = index.to(retain.device)
-        kept = index[index < n]
+        kept = on(retain.device, index[index < n])
         x, y = retain.inputs(kept), retain.labels[kept]
         if n_noise:
-            repeated = (index[index >= n] - n) % len(noise)
+            repeated = on(retain.device, (index[index >= n] - n) % len(noise))
             x, y = torch.cat([x, noise.images[repeated]]), torch.cat([y, noise.labels[repeated]])
         yield x, y

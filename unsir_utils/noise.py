@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import checks
-from .forward import forward
+from .forward import exact_cuda, forward
 from .samples import Samples
 from .training import mode, seeded
 
@@ -41,6 +41,7 @@ class Noise:
         return replace(self, labels=torch.full_like(self.labels, label))
 
 
+@exact_cuda()
 def learn_noise(
     model: nn.Module,
     forget: Iterable[int],

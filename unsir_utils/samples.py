@@ -67,7 +67,8 @@ class Samples:
             x = x.float().div_(255)
             if self.mean:
                 per_channel = (1, -1) + (1,) * (x.dim() - 2)
-                x = x.sub_(x.new_tensor(self.mean).view(per_channel)).div_(x.new_tensor(self.std).view(per_channel))
+                mean, std = (on(x.device, torch.tensor(s, dtype=x.dtype).view(per_channel)) for s in (self.mean, self.std))
+                x = x.sub_(mean).div_(std)
         elif isinstance(index, slice):
             x = x.clone()  # a model may work in place; the stored images must not notice
         return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
@@ -81,11 +82,16 @@ class Samples:
     def shuffled(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(inputs, labels) in a new random order from torch's global generator; for training."""
         for index in chunks(torch.randperm(len(self)), size):
-            index = index.to(self.device)
+            index = on(self.device, index)
             yield self.inputs(index), self.labels[index]
 
     def _among(self, classes: Iterable[int]) -> Tensor:
         return torch.isin(self.labels, torch.tensor(list(classes), dtype=torch.int64, device=self.device))
+
+
+def on(device: torch.device, small: Tensor) -> Tensor:
+    """A small CPU tensor on `device`, without waiting for what a GPU still computes."""
+    return small.to(device, non_blocking=True)
 
 
 def _first(labels: Tensor, n: int) -> Tensor:

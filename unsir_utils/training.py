@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .forward import forward
+from .forward import exact_cuda, forward
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 TINY = 1e-30  # zeroing weights below it left every logit of three trained networks as it was
 
 
+@exact_cuda()
 def one_epoch(
     model: nn.Module,
     batches: Batches,
@@ -95,9 +96,15 @@ def mode(model: nn.Module, training: bool) -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
-    """All draws inside come from `seed`; the caller's random state is as it was afterwards."""
+    """All draws inside, on the CPU and on `device`, come from `seed`; the caller's random state is as it was afterwards.
+
+    No other device is touched: torch.manual_seed seeds every one there is.
+    """
     device = torch.device(device)
-    devices = [] if device.type == "cpu" else [device]
-    with torch.random.fork_rng(devices, device_type="cuda" if device.type == "cpu" else device.type):
-        torch.manual_seed(seed)
+    gpu = device.type == "cuda"
+    with torch.random.fork_rng([device] if gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield
