@@ -89,7 +89,7 @@ def test_numbers_come_back_with_what_they_were_measured_on(book):
     environment = back.pop("environment")
     assert back == numbers
     assert (environment["torch"], environment["threads"]) == (torch.__version__, torch.get_num_threads())
-    assert {"python", "torchvision", "device", "bfloat16"} <= environment.keys()
+    assert {"python", "torchvision", "device", "precision", "bfloat16"} <= environment.keys()
 
 
 @pytest.mark.parametrize("undefined", [math.nan, math.inf, -math.inf, np.float64("nan")])

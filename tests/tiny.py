@@ -105,6 +105,18 @@ def untouched(model: nn.Module) -> Iterator[None]:
     assert torch.equal(torch.get_rng_state(), random)
 
 
+def settings_of_cuda() -> list:
+    """Precision of matrix products, convolutions and recurrent layers; cuDNN's deterministic and benchmark."""
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    return [*(k.fp32_precision for k in (cuda.matmul, cudnn.conv, cudnn.rnn)), cudnn.deterministic, cudnn.benchmark]
+
+
+def set_cuda(matmul: str, conv: str, rnn: str, deterministic: bool, benchmark: bool) -> None:
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    cuda.matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = matmul, conv, rnn
+    cudnn.deterministic, cudnn.benchmark = deterministic, benchmark
+
+
 def _results_were_made_anew() -> bool:
     return subprocess.run(["git", "diff", "--quiet", "--", "results"], cwd=REPOSITORY, capture_output=True).returncode == 1
 
