@@ -1,6 +1,20 @@
 # `make` alone prints the targets. Linux, macOS or WSL; Python 3.11 or newer, git and make.
 PROFILE ?= quick
+NAMES ?=
 LAUNCH ?=
+
+NOTEBOOKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
+PROFILES := quick mine $(sort $(basename $(notdir $(wildcard notebooks/profiles/*.yaml))))
+RUNS := $(or $(UNSIR_RESULTS),runs)
+ifneq ($(filter-out $(PROFILES),$(or $(PROFILE),none)),)
+$(error there is no profile $(PROFILE): choose one of $(PROFILES))
+endif
+ifneq ($(filter-out $(NOTEBOOKS),$(NAMES)),)
+$(error NAMES has $(filter-out $(NOTEBOOKS),$(NAMES)), which is no notebook: choose among $(NOTEBOOKS))
+endif
+ifneq ($(words $(RUNS)),1)
+$(error UNSIR_RESULTS is "$(RUNS)": make cannot write to a folder with a space in its name, choose another)
+endif
 
 # An active virtual or conda environment is used (but conda's base, which is no place for a project); otherwise .venv.
 ifneq ($(VIRTUAL_ENV),)
@@ -16,23 +30,24 @@ UV := $(shell command -v uv 2>/dev/null)
 STAMP := $(ENV)/.unsir-installed
 ifneq ($(UV),)
 INSTALL = "$(UV)" pip install --quiet --python "$(PYTHON)"
+HEALTHY = "$(PYTHON)" -c "" 2>/dev/null
 else
 INSTALL = "$(PYTHON)" -m pip install --quiet --disable-pip-version-check
+HEALTHY = "$(PYTHON)" -m pip --version >/dev/null 2>&1
 endif
 
-CORES := $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
-NOTEBOOKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
-RESULTS := $(or $(UNSIR_RESULTS),results)
-DONE := $(RESULTS)/$(PROFILE)/.done
-CODE := $(wildcard unsir_utils/*.py) data/paper.yaml data/claims.yaml $(wildcard notebooks/profiles/$(PROFILE).yaml)
+DONE := $(RUNS)/$(PROFILE)/.done
+DATA := data/paper.yaml data/claims.yaml data/presets.yaml
+CODE := $(wildcard unsir_utils/*.py) $(DATA) $(wildcard notebooks/profiles/$(PROFILE).yaml)
 RUN = $(LAUNCH) "$(PYTHON)" -m unsir_utils.run --profile $(PROFILE)
+# -jN of the command line, or a notebook a card, or, without a GPU, a core (unsir_utils/cards.py).
+JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$$("$(PYTHON)" -m unsir_utils.cards))
 # The longest first, so that no core waits for it at the end.
 LONG := 02_cifar100 15_how_little 16_does_the_noise_matter 01_cifar10 06_efficiency 14_released_code
 NOW_ALL := $(addprefix $(DONE)/,$(filter $(LONG),$(NOTEBOOKS)) $(filter-out $(LONG),$(NOTEBOOKS)))
 
 .DEFAULT_GOAL := help
-NAMES ?=
-.PHONY: help env reproduce bench check test lint unit check-notebooks lab readme lock clean $(NOTEBOOKS)
+.PHONY: help env reproduce bench check publish test lint unit check-notebooks lab readme lock clean $(NOTEBOOKS)
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -40,14 +55,17 @@ help:  ## this list
 	@echo "PROFILE=quick (no network, minutes), laptop (real CIFAR, hours), paper (a GPU), smoke (the tests)"
 
 env:  ## create the environment and install what is missing
-	@test -x "$(PYTHON)" || { $(if $(OWN),$(CREATE_VENV),echo "the active environment $(ENV) has no bin/python: deactivate or repair it"; exit 1); }
+	@$(HEALTHY) || { $(if $(OWN),$(CREATE_VENV),echo "the active environment $(ENV) has no working bin/python with pip: deactivate or repair it"; exit 1); }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version.split()[0])'
 	@if [ "$$(cat "$(STAMP)" 2>/dev/null)" != "$(CURDIR)" ] || [ pyproject.toml -nt "$(STAMP)" ] || [ requirements.lock -nt "$(STAMP)" ]; then \
 		echo "installing into $(ENV) (about 6 GB on Linux, where torch brings CUDA; 2 GB elsewhere)"; \
-		$(if $(OWN),$(INSTALL) -r requirements.lock &&) $(INSTALL) -e '.[test]' && echo "$(CURDIR)" > "$(STAMP)"; \
+		$(if $(OWN),$(INSTALL) -r requirements.lock &&) $(INSTALL) -e '.[test]' && "$(PYTHON)" -m unsir_utils.strip --install \
+			&& echo "$(CURDIR)" > "$(STAMP)"; \
 	fi
 
 define CREATE_VENV
+if "$(PYTHON)" -m ensurepip >/dev/null 2>&1; then exit 0; fi; \
+if [ -e "$(ENV)" ]; then echo "$(ENV) is half made: it is made anew"; rm -rf "$(ENV)"; fi; \
 for python in python3.12 python3.11 python3 python; do \
 	if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 		echo "creating $(ENV) with $$python"; \
@@ -56,11 +74,11 @@ for python in python3.12 python3.11 python3 python; do \
 done; echo "Python 3.11 or newer was not found: install it first"; exit 1
 endef
 
-# A notebook computes on one thread (UNSIR_THREADS), so as many run at once as there are cores, unless -jN says otherwise.
-reproduce: env  ## every notebook, table and figure of PROFILE (default quick)
-	@$(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(CORES)) $(filter-out %/99_report,$(NOW_ALL))
+reproduce: env  ## every notebook, table and figure of PROFILE (default quick), compared with what is published
+	@"$(PYTHON)" -m unsir_utils.run --profile $(PROFILE) --check $(NOTEBOOKS:%=notebooks/%.ipynb)
+	@$(MAKE) --no-print-directory $(JOBS) $(filter-out %/99_report,$(NOW_ALL))
 	@$(MAKE) --no-print-directory $(filter %/99_report,$(NOW_ALL))
-	@"$(PYTHON)" -m unsir_utils.summary --profile $(PROFILE) $(NOTEBOOKS)
+	@"$(PYTHON)" -m unsir_utils.summary --profile $(PROFILE) --compare $(NOTEBOOKS)
 
 $(NOTEBOOKS): %: $(DONE)/%
 	@"$(PYTHON)" -m unsir_utils.summary --profile $(PROFILE) $@
@@ -68,21 +86,18 @@ $(NOTEBOOKS): %: $(DONE)/%
 # The report gathers what there is.
 $(DONE)/99_report: $(filter-out %/99_report,$(wildcard $(DONE)/*))
 
-# The stamps are not in git: what a clone brings along was made elsewhere, and is made anew here.
+# A notebook that fails leaves no stamp and costs the others nothing: the summary names it, and is what fails.
 $(DONE)/%: notebooks/%.ipynb $(CODE) | env
-	@$(RUN) $<
-	@mkdir -p $(@D) && touch $@
+	@mkdir -p $(@D) && rm -f $@
+	@if $(RUN) $<; then touch $@; fi
 
-# A run of its own beside the committed results, from the trained models that there are.
-check: export UNSIR_RESULTS = results/check
-check: export UNSIR_MODELS := $(or $(UNSIR_MODELS),$(CURDIR)/results/checkpoints)
-check: env  ## run NAMES (default: all) of PROFILE afresh and compare with results/expected.yaml
-	@"$(PYTHON)" -m unsir_utils.check --profile $(PROFILE) --models $(NAMES)
-	@names=$$("$(PYTHON)" -m unsir_utils.check --profile $(PROFILE) --list $(NAMES)) || exit 1; \
-		$(MAKE) --no-print-directory --keep-going $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(CORES)) $$names; \
-		"$(PYTHON)" -m unsir_utils.check --profile $(PROFILE) $(NAMES)
+check: env  ## compare the last run of PROFILE with what is published; NAMES: of these notebooks only
+	@"$(PYTHON)" -m unsir_utils.compare --profile $(PROFILE) $(NAMES)
 
-bench: env  ## the benchmark, alone on the machine: results/bench/
+publish: env  ## for maintainers: the last run of PROFILE becomes what is published, of NAMES or of all notebooks
+	@"$(PYTHON)" -m unsir_utils.publish --profile $(PROFILE) $(NAMES)
+
+bench: env  ## the benchmark, alone on the machine: runs/bench/
 	@UNSIR_THREADS=$${UNSIR_THREADS:-2} $(LAUNCH) "$(PYTHON)" -m unsir_utils.run --profile bench notebooks/17_benchmark.ipynb
 
 test: lint unit check-notebooks  ## lint, unit tests, every notebook in the smoke profile, nbval
@@ -91,21 +106,20 @@ lint: env  ## ruff over modules, tests and notebooks
 	@"$(PYTHON)" -m ruff check .
 	@"$(PYTHON)" -m ruff format --check unsir_utils tests
 
-unit: env  ## unit tests and the notebooks in the smoke profile
-	@"$(PYTHON)" -m pytest tests
+unit: env  ## unit tests and the notebooks in the smoke profile, a worker a core
+	@OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest tests -n $$(UNSIR_THREADS= UNSIR_DEVICE=cpu "$(PYTHON)" -m unsir_utils.cards) --dist worksteal
 
-check-notebooks: env  ## nbval: do the tagged outputs of the committed copy come out again?
+check-notebooks: env  ## nbval: do the tagged outputs of the published copy come out again?
 	@UNSIR_RESULTS=$$(mktemp -d) OMP_NUM_THREADS=$${UNSIR_THREADS:-1} "$(PYTHON)" -m pytest --nbval-lax --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval.cfg results/quick/00_start_here.ipynb
 
 lab: env  ## JupyterLab
 	@"$(PYTHON)" -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
-readme: env  ## the generated parts of README.md and results/expected.yaml, from results/
+readme: env  ## the generated parts of README.md, from results/
 	@"$(PYTHON)" -m unsir_utils.readme
-	@"$(PYTHON)" -m unsir_utils.check --write
 
 lock:  ## requirements.lock, exact versions for every platform, from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --extra test --no-header --no-emit-index-url --output-file requirements.lock pyproject.toml
 
-clean:  ## forget what was made here; trained models stay until results/checkpoints is deleted
-	rm -rf results/*/.done results/*/failed results/smoke results/mine results/check
+clean:  ## forget what was run here; trained models stay until runs/checkpoints is deleted
+	rm -rf $(foreach profile,$(PROFILES),$(RUNS)/$(profile))

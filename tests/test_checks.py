@@ -44,7 +44,6 @@ def with_images(images: torch.Tensor) -> Samples:
     "samples, message",
     [
         (floats((3, 8, 8))[:0], "the retain data is empty"),
-        (Samples(torch.zeros(2, 3, 8, 8), torch.zeros(3).long(), K), "2 images but 3 labels"),
         (Samples(torch.zeros(2, 3, 8, 8), torch.tensor([0, K]), K), "labels outside 0..3"),
         (Samples(torch.zeros(2, 3, 8, 8), torch.tensor([0, -1]), K), "labels outside 0..3"),
         (with_images(torch.full((2, 3, 8, 8), torch.nan)), "nan or infinite"),
@@ -79,9 +78,9 @@ def test_the_last_image_is_looked_at_too():
 
 def test_retain_data_with_forget_classes_are_named():
     samples = floats((6,))
-    with pytest.raises(ValueError, match=r"forget classes \[1, 3\]: pass samples.without\(\[3, 1\]\)"):
-        checks.retain_set(mlp(), samples, [3, 1])
-    checks.retain_set(mlp(), samples.without([3, 1]), [3, 1])
+    with pytest.raises(ValueError, match=r"forget classes \[1, 3\]: pass samples.without\(\[1, 3\]\)"):
+        checks.retain_set(samples, [3, 1])
+    checks.retain_set(samples.without([3, 1]), [3, 1])
 
 
 @pytest.mark.parametrize("output", [nn.Flatten(0), nn.Unflatten(1, (K, 1))], ids=["vector", "map"])

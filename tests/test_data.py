@@ -291,6 +291,7 @@ def test_parts_with_different_classes_are_refused(tmp_path):
 
 
 def test_the_environment_names_the_device_and_an_argument_overrides_it(monkeypatch):
-    monkeypatch.setenv("UNSIR_DEVICE", "meta")
-    assert load("shapes", n_classes=2, per_class=4).train.device.type == "meta"
+    monkeypatch.setenv("UNSIR_DEVICE", "mps")
+    with pytest.raises(ValueError, match="device mps is not supported"):
+        load("shapes", n_classes=2, per_class=4)
     assert load("shapes", n_classes=2, per_class=4, device="cpu").train.device.type == "cpu"

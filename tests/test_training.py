@@ -1,4 +1,5 @@
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -109,6 +110,29 @@ def test_draws_inside_come_from_the_seed_and_those_outside_go_on():
             drawn.append(torch.rand(3))
     assert torch.equal(torch.cat([first, torch.rand(1)]), expected)
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+
+
+def test_seeding_the_cpu_touches_no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("every GPU was seeded"))
+    monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: pytest.fail("a GPU was seeded"))
+    with seeded(3):
+        drawn = torch.rand(3)
+    assert torch.equal(drawn, torch.rand(3, generator=torch.Generator().manual_seed(3)))
+
+
+def test_a_gpu_is_seeded_and_its_random_state_comes_back(monkeypatch):
+    """A GPU that is none: its random state is a number in a list."""
+    state = {"cuda:1": 7}
+    current = []
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: state[str(device)])
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda value, device: state.update({str(device): value}))
+    monkeypatch.setattr(torch.cuda, "device", lambda device: current.append(str(device)) or nullcontext())
+    monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: state.update({current[-1]: seed}))
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("every GPU was seeded"))
+    before = torch.get_rng_state()
+    with seeded(3, "cuda:1"):
+        assert state == {"cuda:1": 3}
+    assert state == {"cuda:1": 7} and torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_random_state_comes_back_after_an_error():

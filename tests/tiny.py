@@ -4,10 +4,13 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
 
+from unsir_utils.judge import Criterion
+from unsir_utils.judge import Test as ClaimTest
 from unsir_utils.paths import REPOSITORY
 from unsir_utils.samples import Samples
 from unsir_utils.training import seeded
@@ -102,8 +105,31 @@ def untouched(model: nn.Module) -> Iterator[None]:
     assert torch.equal(torch.get_rng_state(), random)
 
 
+def settings_of_cuda() -> list:
+    """Precision of matrix products, convolutions and recurrent layers; cuDNN's deterministic and benchmark."""
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    return [*(k.fp32_precision for k in (cuda.matmul, cudnn.conv, cudnn.rnn)), cudnn.deterministic, cudnn.benchmark]
+
+
+def set_cuda(matmul: str, conv: str, rnn: str, deterministic: bool, benchmark: bool) -> None:
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    cuda.matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = matmul, conv, rnn
+    cudnn.deterministic, cudnn.benchmark = deterministic, benchmark
+
+
 def _results_were_made_anew() -> bool:
     return subprocess.run(["git", "diff", "--quiet", "--", "results"], cwd=REPOSITORY, capture_output=True).returncode == 1
 
 
 committed_results = pytest.mark.skipif(_results_were_made_anew(), reason="results/ was made anew here: it may say otherwise")
+
+
+def claim_test(claim: int | str, tested: str, *values: float, without: tuple[float, ...] | None = None) -> ClaimTest:
+    """A test of a claim: that these values, one a seed, are at most 1 %."""
+
+    def by_seed(numbers: tuple[float, ...]) -> pd.Series:
+        index = pd.MultiIndex.from_product([[0], range(len(numbers))], names=["trained", "seed"])
+        return pd.Series(numbers, index, dtype=float)
+
+    controls = {} if without is None else {"without": by_seed(without)}
+    return ClaimTest(claim, tested, [Criterion("A_Df", by_seed(values), "at most", 1, **controls)])

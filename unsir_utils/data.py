@@ -7,7 +7,6 @@ anyone's own.
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from filelock import FileLock
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import faces, shapes
+from . import faces, forward, shapes
 from .paths import data_root
 from .samples import Samples
 
@@ -81,7 +80,7 @@ def load(
 
     Raises ValueError for an unknown name, FileNotFoundError for absent files, RuntimeError for damaged ones.
     """
-    device = device or os.environ.get("UNSIR_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = forward.device(device)
     if per_class is not None and per_class < 2:
         raise ValueError(f"per_class is {per_class}: at least 2 are needed, one to train on and one to validate on")
     kind, _, path = name.partition(":")

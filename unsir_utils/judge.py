@@ -169,8 +169,8 @@ class Test:
 
 
 def level(criteria: Iterable[Criterion]) -> float:
-    """Holm's level for several looks at one claim: each decision taken leaves more room for the next."""
-    criteria = list(criteria)
+    """Holm's level for several looks at one claim: a decision leaves more room for the next. What is undefined is none."""
+    criteria = [c for c in criteria if c.outcome() != UNDEFINED]
     decided = 0
     while True:
         alpha = ALPHA / max(1, len(criteria) - decided)
