@@ -22,7 +22,7 @@ def verdicts(tests) -> list[str]:
     return [line["verdict"] for line in judge(tests)]
 
 
-RETRAIN = {"method": "Retrain", "seed": 0, "A_Dr": 80.0, "largest_share": 0.4}
+RETRAIN = {"method": "Retrain", "seed": 0, "largest_share": 0.4}
 
 
 @pytest.mark.parametrize(
@@ -32,17 +32,13 @@ RETRAIN = {"method": "Retrain", "seed": 0, "A_Dr": 80.0, "largest_share": 0.4}
         ([0.42, 0.43, 0.44], RETRAIN | {"largest_share": 0.2}, "does not hold"),  # 0.23 above Retrain's
         ([0.79, 0.8, 0.81], RETRAIN, "does not hold"),
         ([0.1, 0.5, 0.9], RETRAIN, "undecided"),
-        ([0.42, 0.43, 0.44], RETRAIN | {"A_Dr": math.nan}, "undefined"),
+        ([0.42, 0.43, 0.44], RETRAIN | {"largest_share": math.nan}, "undefined"),
+        ([0.42, 0.43, math.nan], RETRAIN, "undefined"),  # a diverged network is not spread
     ],
 )
 def test_predictions_are_spread_or_not(largest, retrain, verdict):
-    records = pd.concat([rows(A_Dr=[70.0] * 3, largest_share=largest), pd.DataFrame([retrain])])
+    records = pd.concat([rows(largest_share=largest), pd.DataFrame([retrain])])
     assert verdicts(claims.spread(records, 1000)) == [verdict] * 2
-
-
-def test_a_diverged_network_is_not_spread():
-    records = pd.concat([rows(A_Dr=[70.0, 70.0, math.nan], largest_share=[0.1, 0.1, 0.0]), pd.DataFrame([RETRAIN])])
-    assert verdicts(claims.spread(records, 1000)) == ["undefined"] * 2
 
 
 def distances(**by_method) -> pd.DataFrame:
