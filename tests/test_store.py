@@ -310,7 +310,9 @@ def test_an_interruption_says_what_is_kept(tmp_path, monkeypatch, capsys):
     assert f"{name} was interrupted: 2 of 4 epochs are kept in" in said[1] and "goes on from there" in said[1]
 
 
-@pytest.mark.parametrize("change", [{"model": {"a": torch.ones(1)}}, {"epoch": 4}, {"epoch": 9}, {"history": []}, {"optimiser": {}}])
+@pytest.mark.parametrize(
+    "change", [{"model": {"a": torch.ones(1)}}, {"epoch": 4}, {"epoch": 9}, {"history": []}, {"optimiser": {}}]
+)
 def test_another_trainings_state_is_set_aside(change, tmp_path, monkeypatch, epochs_run):
     whole = trained(ONECYCLE, data(), tmp_path / "whole").model
     model = convnet(seed=5)

@@ -207,10 +207,7 @@ def _is_installed(name: str) -> bool:
         return True
     module = sys.modules.get(top) or importlib.import_module(top)
     places = [module.__file__] if getattr(module, "__file__", None) else list(getattr(module, "__path__", []))
-    standard = Path(sysconfig.get_path("stdlib")).resolve()
-    return any(
-        {"site-packages", "dist-packages"} & set(Path(p).parts) or standard in Path(p).resolve().parents for p in places
-    )
+    return any({"site-packages", "dist-packages"} & set(Path(place).parts) for place in places)
 
 
 def _is_of_library(value: object) -> bool:
