@@ -1,7 +1,7 @@
 """Models and samples small enough that a test trains them in milliseconds, and what a caller can see of a model."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pandas as pd
@@ -53,6 +53,30 @@ def half_frozen(n_classes: int = K) -> nn.Module:
     model[1].eval()
     model[0].requires_grad_(False)
     return model
+
+
+class HeadFirst(nn.Module):
+    """For vectors [n, 6]. Its head is declared first, and what is declared last never runs."""
+
+    def __init__(self, n_classes: int = K, seed: int = 0) -> None:
+        super().__init__()
+        with seeded(seed):
+            self.head, self.body, self.spare = nn.Linear(5, n_classes), nn.Linear(6, 5), nn.Linear(5, n_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).relu())
+
+
+class Returns(nn.Module):
+    """A network for vectors [n, 6] whose logits z are handed out as make(z), in eval mode as they are unless `always`."""
+
+    def __init__(self, make: Callable[[Tensor], object], always: bool = False) -> None:
+        super().__init__()
+        self.net, self.make, self.always = mlp(), make, always
+
+    def forward(self, x: Tensor) -> object:
+        z = self.net(x)
+        return self.make(z) if self.training or self.always else z
 
 
 SHAPES = {convnet: (3, 8, 8), plain: (3, 8, 8), mlp: (6,), sequence_net: (2, 5), half_frozen: (3, 8, 8)}

@@ -47,7 +47,7 @@ def neggrad(
     checks.counts(epochs=epochs, batch_size=batch_size)
     checks.positive(lr=lr)
     checks.batchnorm(batchnorm)
-    checks.trainable(model, forget, batch_size, what="forget data")
+    checks.trainable(model, forget, batch_size, "forget data", train_mode=batchnorm == "train")
     return _sgd(model, forget, lambda z, y: -F.cross_entropy(z, y), epochs, lr, batch_size, seed, batchnorm == "train")
 
 

@@ -65,13 +65,19 @@ def labels(samples: Samples, what: str = "data") -> None:
 
 
 def trainable(
-    model: nn.Module, samples: Samples, batch_size: int, head_factor: float = 1.0, what: str = "retain data"
+    model: nn.Module,
+    samples: Samples,
+    batch_size: int,
+    what: str = "retain data",
+    head_factor: float = 1.0,
+    train_mode: bool = True,
 ) -> None:
     """As `samples_for`; raises ValueError, too, unless the model trains on batches of these samples."""
     samples_for(model, samples, what)
     unfrozen(model)
     x = samples.inputs(slice(0, min(2, batch_size)))
-    output_width(model, x, training=True)
+    if train_mode:
+        output_width(model, x, training=True)
     if head_factor != 1:
         head(model, x)
 
@@ -83,7 +89,7 @@ def unfrozen(model: nn.Module) -> None:
 
 
 def retain_set(retain: Samples, forget: list[int], forgotten: Iterable[int] = ()) -> None:
-    """Raises ValueError if a sample is of a forget class or of one forgotten before; warns of any other class that is absent.
+    """Raises ValueError if a sample is of a forget class or of one forgotten before; warns of any other class without one.
 
     The passes on the retain data unlearn whatever class it lacks, whether or not anyone asked for that.
     """

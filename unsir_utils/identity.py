@@ -13,7 +13,6 @@ import importlib
 import inspect
 import re
 import sys
-import sysconfig
 from collections.abc import Iterator, Mapping
 from importlib.util import resolve_name
 from pathlib import Path
@@ -22,12 +21,13 @@ from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 import torch
 
 from . import models
+from .samples import Samples
 
 PACKAGE = __package__
 # Data and trained networks are known by their fingerprints; the others only keep, place or show.
 UNSEEN = {f"{PACKAGE}.{name}" for name in "cases data faces identity paths progress provenance shapes store".split()}
 UNBOUNDED = ("eval", "exec", "globals", "vars", "__import__")  # they reach what no one can foresee
-PLAIN = (type(None), bool, int, float, complex, str, bytes, range, type(...), re.Pattern, torch.dtype, torch.device)
+PLAIN = (type(None), bool, int, float, complex, str, bytes, range, slice, type(...), re.Pattern, torch.dtype, torch.device)
 NO_CODE = {"__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__annotations__", "__match_args__"}
 NO_CODE |= {"__dataclass_params__", "__firstlineno__", "__static_attributes__", "__abstractmethods__", "_abc_impl"}
 
@@ -44,7 +44,7 @@ def identity(function: FunctionType) -> str:
         )
     reached = _Reached()
     reached.function(function)
-    reached.function(models.build)  # the networks' code, which the store hands out
+    reached.value([models.build, Samples], "the package")  # the code of what the store and the data sets hand out
     return hashlib.blake2b("\n".join(reached.parts).encode(), digest_size=12).hexdigest()
 
 

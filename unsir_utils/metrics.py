@@ -117,9 +117,8 @@ def relearn_epochs(
     checks.counts(per_epoch=per_epoch, batch_size=batch_size)
     checks.counts(least=0, cap=cap)
     checks.positive(lr=lr)
-    checks.unfrozen(model)
+    checks.trainable(model, train, batch_size, "training data", train_mode=False)
     for network in (model, original):
-        checks.samples_for(network, train, "training data")
         checks.samples_for(network, forget, "forget data")
     target = evaluate(original, forget)[0]
     model = copy.deepcopy(model)
@@ -157,7 +156,7 @@ def relearn_steps(
     checks.counts(batch_size=batch_size)
     checks.counts(least=0, cap=cap)
     checks.positive(share=share, lr=lr)
-    checks.trainable(model, train, batch_size, what="training data")
+    checks.trainable(model, train, batch_size, "training data")
     for network in (model, original):
         checks.samples_for(network, forget, "forget data")
     target = share * evaluate(original, forget)[1]

@@ -79,8 +79,9 @@ class Recipe:
             object.__setattr__(self, name, value)
 
     def name(self, data: Data) -> str:
-        """A readable file name; the hash at its end covers every field and the data's fingerprint."""
-        digest = hashlib.blake2b(json.dumps([asdict(self), data.id]).encode(), digest_size=4).hexdigest()
+        """A readable file name; the hash at its end covers every field, the data's fingerprint and the setting of precision."""
+        about = json.dumps([asdict(self), data.id, precision_setting()])
+        digest = hashlib.blake2b(about.encode(), digest_size=4).hexdigest()
         without = f"-without-{'-'.join(map(str, self.left_out))}" if self.left_out else ""
         architecture = self.architecture.replace("/", "")
         return f"{data.name}-{architecture}-{self.training}-{self.epochs}ep{without}-seed{self.seed}-{digest}"
@@ -210,7 +211,7 @@ def _begin(recipe: Recipe, n_classes: int, train: Samples, partial: Path) -> _Tr
         return training
     except (
         Exception
-    ) as error:  # torch.load raises what zip, pickle and storage raise, and the file may be another training's
+    ) as error:  # what zip, pickle and storage raise; or it is another training's
         _set_aside(partial, f"cannot be gone on from ({type(error).__name__}); the training starts anew")
         return _Training.new(recipe, n_classes, train)
 

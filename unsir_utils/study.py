@@ -241,7 +241,7 @@ def _check_options(method: str, *given: dict) -> None:
 
 
 def apply(method: str, s: Scenario, **options) -> tuple[nn.Module, float]:
-    """(unlearned model, seconds) of a method of METHODS. Raises ValueError for another, and for an option that it has not."""
+    """(unlearned model, seconds) of a method of METHODS. Raises ValueError for another, or for an unknown option."""
     _check_options(method, options)
     return METHODS[method](s, **options)
 
@@ -385,8 +385,8 @@ def choose(method: str, candidates: list[dict], options: dict, **request) -> lis
 
 
 def grid(method: str, impair_rates: list[float], repair_rates: list[float], options: dict, **request) -> list[dict]:
-    """A case: every pair of rates for UNSIR or one of CONTROLS, with A_Dr and A_Df on the test set and, under validation_A_Dr
-    and validation_A_Df, on the validation part.
+    """A case: every pair of rates for UNSIR or one of CONTROLS, with A_Dr and A_Df on the test set, and on the validation
+    part as validation_A_Dr and validation_A_Df.
 
     options: of the method, but for the two rates. Each network is that of `apply` at its pair: the noise is learned once and
     each impair rate run once, as neither depends on what follows. Raises ValueError for an unknown option before any work.
