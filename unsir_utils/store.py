@@ -26,7 +26,7 @@ from torch import nn
 
 from . import checks, models
 from .data import Data
-from .forward import precision
+from .forward import precision, precision_setting
 from .metrics import evaluate
 from .paths import models_root
 from .progress import progress
