@@ -13,6 +13,7 @@ import importlib
 import inspect
 import re
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping
 from importlib.util import resolve_name
 from pathlib import Path
