@@ -15,6 +15,7 @@ import re
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
+from dataclasses import MISSING
 from importlib.util import resolve_name
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
@@ -126,7 +127,7 @@ class _Reached:
         self._each(kind.__bases__, kind.__qualname__, "bases")
         for name, value in sorted(vars(kind).items()):
             if name == "__dataclass_fields__":
-                value = {n: repr(f.default) for n, f in value.items()}
+                value = [(n, type(None) if f.default is MISSING else f.default) for n, f in value.items()]
             if name not in NO_CODE and not _is_generated(value):
                 self.value([name, value], f"{kind.__qualname__}.{name}")
 
@@ -142,8 +143,12 @@ def _steps(code: CodeType) -> str:
     """The compiled code without line numbers, file name and docstring."""
     n_arguments = code.co_argcount + code.co_kwonlyargcount
     arguments = code.co_posonlyargcount, code.co_kwonlyargcount, code.co_varnames[:n_arguments]
-    steps = [f"{step.opname} {_constant(step.argval)}" for step in dis.get_instructions(code)]
+    steps = [f"{step.opname} {_constant(_argument(step, code))}" for step in dis.get_instructions(code)]
     return f"{arguments} {steps} {code.co_exceptiontable!r}"
+
+
+def _argument(step: dis.Instruction, code: CodeType) -> object:
+    return code.co_consts[step.arg] if step.opname == "KW_NAMES" else step.argval  # which dis does not know in Python 3.11
 
 
 def _constant(value: object) -> str:
