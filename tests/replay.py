@@ -23,10 +23,9 @@ import matplotlib.pyplot as plt
 import nbformat
 import pandas as pd
 import pytest
-import yaml
 from matplotlib.figure import Figure
 
-from unsir_utils import cases, run, study
+from unsir_utils import cases, run, store, study
 
 measured_by = cases.run_cases
 Records = list[dict]
@@ -109,7 +108,7 @@ def replay(path: Path, parameters: dict, kept: Kept, folder: Path, change: Trans
             rows += [r for r in changed if r is not None]
         return pd.DataFrame(rows)
 
-    with _stubbed(run_cases, shown, folder):
+    with _stubbed(run_cases, shown, folder, kept.folder / "networks"):
         for number, cell in code(path):
             try:
                 _execute(cell.source, f"{path.stem}, cell {number}", namespace, shown)
@@ -122,12 +121,12 @@ def replay(path: Path, parameters: dict, kept: Kept, folder: Path, change: Trans
 
 
 @contextmanager
-def _stubbed(run_cases: Callable, shown: list[str], folder: Path) -> Iterator[None]:
+def _stubbed(run_cases: Callable, shown: list[str], folder: Path, networks: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         patch.setattr(cases, "run_cases", run_cases)
         patch.setattr(study, "run_cases", run_cases)
         patch.setattr(study.Scenario, "accuracy", property(accuracy_of))
-        patch.setattr(yaml, "safe_load", lambda text: deepcopy(_parsed(text if isinstance(text, str) else text.read())))
+        patch.setattr(store, "FOLDER", networks)
         patch.setattr(IPython.display, "display", lambda *things, **_: shown.extend(map(_text, things)))
         patch.setattr(Figure, "savefig", _draw)
         patch.setenv("UNSIR_RESULTS", str(folder))
@@ -141,7 +140,6 @@ def _stubbed(run_cases: Callable, shown: list[str], folder: Path) -> Iterator[No
 
 
 accuracy_of = lru_cache(study.Scenario.accuracy.fget)
-_parsed = lru_cache(yaml.safe_load)
 
 
 def _draw(figure: Figure, path: Path, **options) -> None:
