@@ -191,11 +191,13 @@ def test_requests_in_turn_are_held_against_one_for_all():
 
 
 def gaze(forget: list[float], method: str = UNSIR) -> pd.DataFrame:
-    """Three seeds, one image of each part; the retain image keeps 0.9 of its map."""
+    """Three seeds, one image of each part; the retain image keeps 0.9 of its map. nan: the map is empty afterwards."""
     rows = [
-        (method, s, "true", part, c, False) for s, f in enumerate(forget) for part, c in (("forget", f), ("retain", 0.9))
+        (method, s, "true", part, c, False, np.isnan(c))
+        for s, f in enumerate(forget)
+        for part, c in (("forget", f), ("retain", 0.9))
     ]
-    return pd.DataFrame(rows, columns=["label", "seed", "explained", "part", "cosine", "empty before"])
+    return pd.DataFrame(rows, columns=["label", "seed", "explained", "part", "cosine", "empty before", "empty after"])
 
 
 def test_the_gaze_is_compared_between_the_parts():
@@ -224,7 +226,7 @@ def test_a_small_share_is_held_against_the_largest():
         (UNSIR, s, share, a_dr, 0.0) for s in range(3) for share, a_dr in ((0.1, 70.0 + s), (0.3, 75.0 + s), (0.03, 9.0))
     ]
     tests = claims.small_share(records("method seed share A_Dr A_Df", *rows), 0.1, 1000)
-    assert the(tests, 0, 1) == [5.0] * 3 and "30%" in tests[0].criteria[1].what
+    assert the(tests, 0, 1) == [5.0] * 3 and "30 %" in tests[0].criteria[1].what
 
 
 def test_lambda_is_held_against_none():

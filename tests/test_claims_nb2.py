@@ -114,3 +114,9 @@ def test_a_share_below_one_percent_is_shown_as_it_is():
     tests = claims.small_share(pd.concat([small, large]), 0.004, 1000)
     assert [t.tested for t in tests] == [f"0.4 % of the retain data is enough ({rate})" for rate in claims.RATES]
     assert [c.what for c in tests[0].criteria] == ["A_Df with 0.4 %", "A_Dr less than with 30 %"]
+
+
+def test_a_seed_without_any_retain_map_is_not_left_out():
+    records = maps(0.5)
+    records.loc[(records.part == "retain") & (records.seed == 0), ["cosine", "empty before"]] = [math.nan, True]
+    assert verdicts(claims.looks_away(records)) == ["undefined"] * 4
