@@ -120,8 +120,9 @@ def parameters(name: str, mode: str) -> dict:
     given = smoke(NOTEBOOKS[name])
     if mode in ("no spread", "three seeds", "all equal", "all zero", "all full"):
         given |= {k: THREE_SEEDS for k in given if k.endswith("seeds")} | {k: 3 for k in given if k == "seeds_elsewhere"}
+        given |= {k: [[0, seed] for seed in THREE_SEEDS] for k in given if k == "replicates"}
     else:
-        given |= {k: v[:1] for k, v in given.items() if k.endswith("seeds")}
+        given |= {k: v[:1] for k, v in given.items() if k.endswith("seeds") or k == "replicates"}
     return given | (SINGLE_ROW.get(name, {}) if mode == "a single row" else {})
 
 
