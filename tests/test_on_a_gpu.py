@@ -65,7 +65,9 @@ def test_measures_and_maps_are_those_of_a_cpu(both, in_float32):
     assert weight_distance(there, convnet(seed=1).to(GPU)) == pytest.approx(weight_distance(here, convnet(seed=1)))
 
 
-@pytest.mark.parametrize("relearn, settings", [(relearn_epochs, {"per_epoch": 200, "lr": 0.05}), (relearn_steps, {"lr": 0.01})])
+@pytest.mark.parametrize(
+    "relearn, settings", [(relearn_epochs, {"per_epoch": 200, "lr": 0.05}), (relearn_steps, {"lr": 0.01})]
+)
 def test_the_relearn_time_is_that_of_a_cpu(relearn, settings, in_float32):
     train = floats((3, 8, 8), 40)
     original = fitted(convnet(), train, 10)

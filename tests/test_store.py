@@ -261,8 +261,7 @@ def refuse(*_, **__):
 
 def test_a_finished_model_may_lie_in_a_folder_that_cannot_be_written(tmp_path, monkeypatch, epochs_run):
     before = trained(ONECYCLE, data(), tmp_path)
-    for name in ("acquire", "release"):
-        monkeypatch.setattr(store.FileLock, name, refuse)
+    monkeypatch.setattr(store.FileLock, "acquire", refuse)
     monkeypatch.setattr(store, "write", refuse)
     monkeypatch.setattr(store.Path, "mkdir", refuse)
     assert same_weights(trained(ONECYCLE, data(), tmp_path).model, before.model)
@@ -286,7 +285,6 @@ def test_a_full_disk_does_not_end_a_training_and_is_named_at_its_end(tmp_path, m
     with pytest.raises(OSError, match="is trained but could not be stored in .*No space left.* UNSIR_MODELS"):
         trained(RELEASED, data(), tmp_path)
     assert not list(tmp_path.glob("*.tmp"))
-    monkeypatch.undo()
 
 
 def test_an_interruption_says_what_is_kept(tmp_path, monkeypatch, capsys):
@@ -310,7 +308,9 @@ def test_an_interruption_says_what_is_kept(tmp_path, monkeypatch, capsys):
     assert f"{name} was interrupted: 2 of 4 epochs are kept in" in said[1] and "goes on from there" in said[1]
 
 
-@pytest.mark.parametrize("change", [{"model": {"a": torch.ones(1)}}, {"epoch": 4}, {"epoch": 9}, {"history": []}, {"optimiser": {}}])
+@pytest.mark.parametrize(
+    "change", [{"model": {"a": torch.ones(1)}}, {"epoch": 4}, {"epoch": 9}, {"history": []}, {"optimiser": {}}]
+)
 def test_another_trainings_state_is_set_aside(change, tmp_path, monkeypatch, epochs_run):
     whole = trained(ONECYCLE, data(), tmp_path / "whole").model
     model = convnet(seed=5)

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-
 from tiny import same_weights
 
 from unsir_utils import metrics, models, store, study
@@ -215,7 +214,10 @@ def diverged(tiny):
 
 
 def test_a_diverged_network_is_undefined(tiny, diverged):
-    for measured in (study.measure(diverged(tiny.loaded.test), tiny), study.validate(diverged(tiny.loaded.validation), tiny)):
+    for measured in (
+        study.measure(diverged(tiny.loaded.test), tiny),
+        study.validate(diverged(tiny.loaded.validation), tiny),
+    ):
         assert measured and all(math.isnan(value) for value in measured.values())
     again = study.relearn(diverged(tiny.forget_set), tiny, **RELEARNING | {"watched": 100})
     assert len(again) == 2 and all(math.isnan(value) for value in again.values())
@@ -271,7 +273,9 @@ def test_every_setting_of_unsir_is_tried():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("setting", [{}, *({k: v} for k, v in SETTINGS.items()), SETTINGS, {"seed": 1}], ids=lambda s: "-".join(s))
+@pytest.mark.parametrize(
+    "setting", [{}, *({k: v} for k, v in SETTINGS.items()), SETTINGS, {"seed": 1}], ids=lambda s: "-".join(s)
+)
 def test_studys_unsir_is_unsir(setting):
     options = {**NOISE, **{k: v for k, v in setting.items() if k != "seed"}}
     s = scenario(**REQUEST, seed=setting.get("seed", 0))
@@ -283,7 +287,14 @@ def test_studys_unsir_is_unsir(setting):
         assert not same_weights(unsir(plain.original, plain.forget, plain.retain_subset, **NOISE).model, direct)
 
 
-GRID_OPTIONS = {"noise_per_class": 2, "copies": 2, "batch_size": 4, "head_factor": 2.0, "impair_epochs": 2, "repair_epochs": 2}
+GRID_OPTIONS = {
+    "noise_per_class": 2,
+    "copies": 2,
+    "batch_size": 4,
+    "head_factor": 2.0,
+    "impair_epochs": 2,
+    "repair_epochs": 2,
+}
 
 
 @pytest.mark.parametrize("method", ["UNSIR", *study.CONTROLS])

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .outputs import logits_of
-from .training import head, mode, seeded
+from .training import mode, seeded
 
 if TYPE_CHECKING:
     from .noise import Noise
@@ -69,17 +69,13 @@ def trainable(
     samples: Samples,
     batch_size: int,
     what: str = "retain data",
-    head_factor: float = 1.0,
     train_mode: bool = True,
 ) -> None:
     """As `samples_for`; raises ValueError, too, unless the model trains on batches of these samples."""
     samples_for(model, samples, what)
     unfrozen(model)
-    x = samples.inputs(slice(0, min(2, batch_size)))
     if train_mode:
-        output_width(model, x, training=True)
-    if head_factor != 1:
-        head(model, x)
+        output_width(model, samples.inputs(slice(0, min(2, batch_size))), training=True)
 
 
 def unfrozen(model: nn.Module) -> None:

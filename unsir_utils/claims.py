@@ -196,7 +196,7 @@ def distance(distances: pd.DataFrame) -> list[Test]:
         unsir = values(off, "off", method=f"UNSIR ({rate})")
         told = {m: at(values(off, "off", method=m), unsir) for m in ("FineTune", "Retrain, other start", "Second original")}
         without = values(off, "off", method=f"No noise ({rate})")
-        criterion = Criterion("median |log10 ratio|", unsir, "at most", bound, "decades", without=without, beside=told)
+        criterion = Criterion("median absolute log10 ratio", unsir, "at most", bound, "decades", without=without, beside=told)
         tests.append(Test(5, f"layers as far as Retrain's ({rate})", [criterion]))
     return tests
 

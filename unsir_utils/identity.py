@@ -13,7 +13,9 @@ import importlib
 import inspect
 import re
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping
+from dataclasses import MISSING
 from importlib.util import resolve_name
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
@@ -70,8 +72,8 @@ class _Reached:
         self.value([function.__defaults__, function.__kwdefaults__], name)
         for cell in function.__closure__ or ():
             self.value(cell.cell_contents, name)
-        for read, value in sorted(_reads(code, function.__globals__, name), key=lambda pair: pair[0]):
-            if own:
+        for read, value, home in sorted(_reads(code, function.__globals__, name), key=lambda read: read[0]):
+            if _is_own(home):
                 self._own_may_read(value, name, read)
             self.value(value, f"{name}: {read}")
 
@@ -106,7 +108,9 @@ class _Reached:
             self.value(value.func, what)
         elif inspect.ismodule(value) and _is_installed(value.__name__) or _is_of_library(value):
             self.parts.append(_library_name(value))
-        elif not isinstance(value, Path):  # where things lie changes no number
+        elif isinstance(value, Path):  # where things lie changes no number; a settings file, as presets.yaml, may
+            self.parts.append(hashlib.sha256(value.read_bytes()).hexdigest() if value.is_file() else "")
+        else:
             kind = "module" if inspect.ismodule(value) else type(value).__qualname__
             raise ValueError(
                 f"{what} is a {kind}, of which no one can tell what it does: read functions and classes by name"
@@ -123,7 +127,7 @@ class _Reached:
         self._each(kind.__bases__, kind.__qualname__, "bases")
         for name, value in sorted(vars(kind).items()):
             if name == "__dataclass_fields__":
-                value = {n: repr(f.default) for n, f in value.items()}
+                value = [(n, type(None) if f.default is MISSING else f.default) for n, f in value.items()]
             if name not in NO_CODE and not _is_generated(value):
                 self.value([name, value], f"{kind.__qualname__}.{name}")
 
@@ -139,8 +143,12 @@ def _steps(code: CodeType) -> str:
     """The compiled code without line numbers, file name and docstring."""
     n_arguments = code.co_argcount + code.co_kwonlyargcount
     arguments = code.co_posonlyargcount, code.co_kwonlyargcount, code.co_varnames[:n_arguments]
-    steps = [f"{step.opname} {_constant(step.argval)}" for step in dis.get_instructions(code)]
+    steps = [f"{step.opname} {_constant(_argument(step, code))}" for step in dis.get_instructions(code)]
     return f"{arguments} {steps} {code.co_exceptiontable!r}"
+
+
+def _argument(step: dis.Instruction, code: CodeType) -> object:
+    return code.co_consts[step.arg] if step.opname == "KW_NAMES" else step.argval  # which dis does not know in Python 3.11
 
 
 def _constant(value: object) -> str:
@@ -152,14 +160,17 @@ def _constant(value: object) -> str:
     return repr(value)
 
 
-def _reads(code: CodeType, names: dict, reader: str) -> Iterator[tuple[str, object]]:
-    """The globals that some code reads, in its comprehensions and inner functions, too; `module.attribute` as one name."""
+def _reads(code: CodeType, names: dict, reader: str) -> Iterator[tuple[str, object, str]]:
+    """The globals that some code reads, in its comprehensions and inner functions, too: name, value, whose module it is of.
+
+    `module.attribute` is one name.
+    """
     steps = list(dis.get_instructions(code))
     for i, step in enumerate(steps):
         if step.opname == "IMPORT_NAME":
             yield from _imported(step.argval, steps[i - 2].argval, steps[i - 1].argval, names, reader)
         elif step.opname in ("LOAD_GLOBAL", "LOAD_NAME") and step.argval in names:
-            yield _attribute(step.argval, names[step.argval], steps[i + 1 :])
+            yield _attribute(step.argval, names[step.argval], names["__name__"], steps[i + 1 :])
         elif step.opname in ("LOAD_GLOBAL", "LOAD_NAME") and step.argval in UNBOUNDED and hasattr(builtins, step.argval):
             if _is_own(names["__name__"]):
                 raise ValueError(f"{reader} calls {step.argval}, which may read anything: pass what it needs as arguments")
@@ -168,17 +179,17 @@ def _reads(code: CodeType, names: dict, reader: str) -> Iterator[tuple[str, obje
             yield from _reads(constant, names, reader)
 
 
-def _attribute(name: str, value: object, following: list[dis.Instruction]) -> tuple[str, object]:
+def _attribute(name: str, value: object, home: str, following: list[dis.Instruction]) -> tuple[str, object, str]:
     """What stands at module.module.attribute. A library is not entered."""
     for step in following:
         enters = inspect.ismodule(value) and not _is_installed(value.__name__)
         if not enters or step.opname not in ("LOAD_ATTR", "LOAD_METHOD") or not hasattr(value, step.argval):
             break
-        name, value = f"{name}.{step.argval}", getattr(value, step.argval)
-    return name, value
+        name, value, home = f"{name}.{step.argval}", getattr(value, step.argval), value.__name__
+    return name, value, home
 
 
-def _imported(name: str, level: int, parts: tuple | None, names: dict, reader: str) -> Iterator[tuple[str, object]]:
+def _imported(name: str, level: int, parts: tuple | None, names: dict, reader: str) -> Iterator[tuple[str, object, str]]:
     """What a function imports inside itself."""
     name = resolve_name("." * level + name, names.get("__package__"))
     if _is_installed(name):
@@ -189,7 +200,7 @@ def _imported(name: str, level: int, parts: tuple | None, names: dict, reader: s
         )
     module = importlib.import_module(name)
     for part in parts:
-        yield f"{name}.{part}", getattr(module, part)
+        yield f"{name}.{part}", getattr(module, part), name
 
 
 def _is_own(module: str) -> bool:
@@ -207,10 +218,7 @@ def _is_installed(name: str) -> bool:
         return True
     module = sys.modules.get(top) or importlib.import_module(top)
     places = [module.__file__] if getattr(module, "__file__", None) else list(getattr(module, "__path__", []))
-    standard = Path(sysconfig.get_path("stdlib")).resolve()
-    return any(
-        {"site-packages", "dist-packages"} & set(Path(p).parts) or standard in Path(p).resolve().parents for p in places
-    )
+    return any({"site-packages", "dist-packages"} & set(Path(place).parts) for place in places)
 
 
 def _is_of_library(value: object) -> bool:

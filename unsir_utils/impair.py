@@ -48,7 +48,7 @@ def impair(
     """
     checks.counts(epochs=epochs, copies=copies, batch_size=batch_size)
     checks.positive(lr=lr, head_factor=head_factor)
-    checks.trainable(model, retain, batch_size, head_factor=head_factor)
+    checks.trainable(model, retain, batch_size)
     if noise is not None:
         checks.noise_for(noise, retain)
     start, losses = time.perf_counter(), []

@@ -14,7 +14,7 @@ import torch
 import torchvision
 
 from .data import Data, load
-from .forward import cpu_has_bfloat16
+from .forward import device, precision_setting, uses_bfloat16
 
 LISTENING: list[dict[str, dict]] = []  # the innermost last
 
@@ -64,8 +64,8 @@ def machine() -> str:
 
     Not the number of threads, which reaches only the order of summation.
     """
-    device = torch.device(os.environ.get("UNSIR_DEVICE") or ("cuda" if torch.cuda.is_available() else "cpu"))
-    precision = os.environ.get("UNSIR_PRECISION") or "auto"
-    instructions = [torch.backends.cpu.get_cpu_capability(), os.environ.get("ONEDNN_MAX_CPU_ISA", ""), cpu_has_bfloat16()]
-    on = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} {instructions}"
+    used = device()
+    instructions = [torch.backends.cpu.get_cpu_capability(), os.environ.get("ONEDNN_MAX_CPU_ISA", "")]
+    on = torch.cuda.get_device_name(used) if used.type == "cuda" else f"{used.type} {instructions}"
+    precision = f"precision {precision_setting()}, bfloat16 {uses_bfloat16(used)}"
     return f"torch {torch.__version__}, torchvision {torchvision.__version__}, {on}, {precision}"

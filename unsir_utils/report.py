@@ -56,6 +56,19 @@ def findings(profile: str) -> pd.DataFrame:
     )
 
 
+PARTS = {  # what the README shows of the findings that do not rest on seconds
+    "decided": ["claim", "tested", "measured", "holds if", "replicates", "the noise adds", "verdict"],
+    "undecided": ["claim", "tested", "measured", "holds if", "replicates", "would decide", "verdict"],
+}
+
+
+def part(findings: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The findings that are decided, or those that are not, by a name of PARTS."""
+    open_ones = findings.verdict.isin([UNDECIDED, UNDEFINED])
+    tested = (findings.verdict != UNTESTED) & ~findings.seconds
+    return findings[tested & (~open_ones if name == "decided" else open_ones)]
+
+
 def beside_paper(profile: str) -> pd.DataFrame:
     """Every known cell of the paper that a profile measured, ours beside it, and why it may differ; as text cells."""
     parts = []

@@ -26,7 +26,7 @@ from torch import nn
 
 from . import checks, models
 from .data import Data
-from .forward import precision
+from .forward import precision, precision_setting
 from .metrics import evaluate
 from .paths import models_root
 from .progress import progress
@@ -79,7 +79,7 @@ class Recipe:
             object.__setattr__(self, name, value)
 
     def name(self, data: Data) -> str:
-        """A readable file name; the hash at its end covers every field, the data's fingerprint and the setting of precision."""
+        """A readable file name; the hash at its end covers every field, the data's fingerprint and the precision."""
         about = json.dumps([asdict(self), data.id, precision_setting()])
         digest = hashlib.blake2b(about.encode(), digest_size=4).hexdigest()
         without = f"-without-{'-'.join(map(str, self.left_out))}" if self.left_out else ""
@@ -209,9 +209,7 @@ def _begin(recipe: Recipe, n_classes: int, train: Samples, partial: Path) -> _Tr
     try:
         training.resume(partial, recipe.epochs)
         return training
-    except (
-        Exception
-    ) as error:  # what zip, pickle and storage raise; or it is another training's
+    except Exception as error:  # what zip, pickle and storage raise; or it is another training's
         _set_aside(partial, f"cannot be gone on from ({type(error).__name__}); the training starts anew")
         return _Training.new(recipe, n_classes, train)
 

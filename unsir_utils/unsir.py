@@ -14,7 +14,7 @@ from .impair import Phase, impair
 from .noise import Noise, learn_noise
 from .repair import repair
 from .samples import Samples
-from .training import with_gradients
+from .training import head, with_gradients
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,4 +182,6 @@ def _check_passes(model: nn.Module, retain: Samples, given: dict) -> None:
         raise TypeError(f"unknown settings {sorted(unknown)}: choose among {', '.join((*COUNTS, *RATES))}")
     checks.counts(**{name: given[name] for name in COUNTS if name in given})
     checks.positive(**{name: given[name] for name in RATES if name in given})
-    checks.trainable(model, retain, given.get("batch_size", 2), head_factor=given.get("head_factor", 1.0))
+    checks.trainable(model, retain, given.get("batch_size", 2))
+    if given.get("head_factor", 1) != 1:
+        head(model, retain.inputs(slice(0, 2)))
