@@ -1,7 +1,7 @@
 """A notebook's cells, run in this process on records that a transformation made up: no training, no kernel.
 
 Every measured number reaches a notebook through `cases.run_cases`. A replay puts its own in that one's place: it takes the
-records that the smoke profile keeps (measured once, where they were not) and hands them on as a hostile world might give them.
+smoke profile's records (measured once, and kept) and hands them on as a hostile world might give them.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Kept:
         return records
 
     def _made_up(self, known: list[tuple[dict, Records]], case: dict) -> Records:
-        """The records of the most similar case, under this one's arguments; of each of its methods, where it names several."""
+        """The most similar case's records under this one's arguments; of each of its methods, where it names several."""
         if not known:
             raise CellError("no case of this function was ever measured")
         ranked = sorted(known, key=lambda pair: -sum(pair[0].get(k) == v for k, v in case.items()))

@@ -1,4 +1,4 @@
-"""Every notebook judges whatever may come: its cells run on records that no training would give, and neither fall over nor claim."""
+"""Every notebook judges whatever may come: on records that no training gives it neither falls over nor claims."""
 
 import csv
 import itertools
@@ -134,7 +134,7 @@ def parameters(name: str, mode: str) -> dict:
 
 @pytest.fixture(scope="session")
 def kept(request, tmp_path_factory):
-    """name -> the records of a notebook, measured once; they outlive the session, as long as nothing they depend on changes."""
+    """name -> the records of a notebook, measured once; they outlive the session, until what they depend on changes."""
     folder, known = request.config.cache.mkdir("replay"), {}
 
     def of(name: str) -> Kept:
