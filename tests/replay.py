@@ -1,12 +1,13 @@
 """A notebook's cells, run in this process on records that a transformation made up: no training, no kernel.
 
 Every measured number reaches a notebook through `cases.run_cases`. A replay puts its own in that one's place: it takes the
-records that the smoke profile keeps (measured once, where they were not) and hands them on as a hostile world might give them.
+smoke profile's records (measured once, and kept) and hands them on as a hostile world might give them.
 """
 
 from __future__ import annotations
 
 import ast
+import json
 import linecache
 import math
 import warnings
@@ -27,7 +28,6 @@ from matplotlib.figure import Figure
 
 from unsir_utils import cases, run, store, study
 
-measured_by = cases.run_cases
 Records = list[dict]
 Transformation = Callable[[dict, dict], dict | None]  # (a record, its case) -> another record, or none
 
@@ -38,9 +38,10 @@ class CellError(AssertionError):
 
 @dataclass
 class Kept:
-    """The records of a notebook's cases, as measured: function name -> [(case, records)]."""
+    """The records of a notebook's cases, as `measure` found them: function name -> [(case, records)]."""
 
     folder: Path
+    measure: Callable = cases.run_cases
     of: dict[str, list[tuple[dict, Records]]] = field(default_factory=dict)
     complete: bool = False
 
@@ -53,19 +54,22 @@ class Kept:
             return self._made_up(known, case)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("UNSIR_RESULTS", str(self.folder))
-            records = _rows(measured_by(function, [case], "measured once"))
+            records = _rows(self.measure(function, [case], "measured once"))
         known.append((deepcopy(case), records))
         return records
 
     def _made_up(self, known: list[tuple[dict, Records]], case: dict) -> Records:
-        """The records of the most similar case, under this one's arguments; of each of its methods, where it names several."""
+        """The most similar case's records under this one's arguments; of each of its methods, where it names several."""
         if not known:
             raise CellError("no case of this function was ever measured")
         ranked = sorted(known, key=lambda pair: -sum(pair[0].get(k) == v for k, v in case.items()))
         records = ranked[0][1]
         if isinstance(case.get("methods"), dict | list):
             labels = [m if isinstance(m, str) else m[0] for m in case["methods"]]
-            of = {label: next(filter(None, ([r for r in rows if r["method"] == label] for _, rows in ranked)), []) for label in labels}
+            of = {
+                label: next(filter(None, ([r for r in rows if r["method"] == label] for _, rows in ranked)), [])
+                for label in labels
+            }
             records = [r for label in labels for r in of[label]]
         plain = {k: v for k, v in {**case, **(case.get("setting") or {})}.items() if not isinstance(v, list | dict)}
         return [r | {k: v for k, v in plain.items() if k in r} for r in records]
@@ -77,6 +81,11 @@ def _rows(frame: pd.DataFrame) -> Records:
         {k: None if k.startswith("relearn") and isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
         for row in frame.to_dict("records")
     ]
+
+
+def measured_anew(function: Callable, given: list[dict], label: str) -> pd.DataFrame:
+    """As `run_cases`, but nothing is kept."""
+    return pd.DataFrame(json.loads(json.dumps([r for case in given for r in function(**case)])))
 
 
 def code(path: Path) -> list[tuple[int, nbformat.NotebookNode]]:
@@ -143,17 +152,21 @@ accuracy_of = lru_cache(study.Scenario.accuracy.fget)
 
 
 def _draw(figure: Figure, path: Path, **options) -> None:
-    """What writing a picture runs, at a few pixels; the file is there, and empty."""
+    """What writing a picture runs, but for the pixels; the file is there, and empty."""
     if str(path).endswith(".png"):
-        figure.set_dpi(20)
         figure.set_layout_engine("none")
-        figure.canvas.draw()
+        figure.draw_without_rendering()
     Path(path).touch()
 
 
 def _execute(source: str, name: str, namespace: dict, shown: list[str]) -> None:
     """Runs a cell as IPython does: what its last line is worth is shown."""
-    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)  # so that inspect finds its functions
+    linecache.cache[name] = (
+        len(source),
+        None,
+        source.splitlines(keepends=True),
+        name,
+    )  # so that inspect finds its functions
     tree = ast.parse(source)
     last = ast.Expression(tree.body.pop().value) if isinstance(tree.body[-1], ast.Expr) else None
     exec(compile(tree, name, "exec"), namespace)

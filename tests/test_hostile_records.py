@@ -1,21 +1,20 @@
-"""Every notebook judges whatever may come: its cells run on records that no training would give, and neither fall over nor claim."""
+"""Every notebook judges whatever may come: on records that no training gives it neither falls over nor claims."""
 
 import csv
 import itertools
-import json
 import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from replay import Kept, code, replay, smoke
+import torch
+from replay import Kept, code, measured_anew, replay, smoke
 
-from unsir_utils import report
+from unsir_utils import baselines, impair, training
+from unsir_utils.judge import FAILS, HOLDS, VERDICTS
 from unsir_utils.paths import REPOSITORY
 
-VERDICTS = {*report.VERDICTS, "undecided", "undefined"}
-DECIDED = ("holds", "does not hold")
 NOTEBOOKS = {
     path.stem: path
     for path in sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -79,7 +78,11 @@ def without_maps(record: dict, case: dict) -> dict:
 def spread(record: dict, case: dict) -> dict:
     """Another value for each seed."""
     shift = case.get("seed", 0) / 10
-    return record | {k: record[k] - shift if record[k] >= 1 else record[k] + shift for k in measures(record, case) if isinstance(record[k], float)}
+    return record | {
+        k: record[k] - shift if record[k] >= 1 else record[k] + shift
+        for k in measures(record, case)
+        if isinstance(record[k], float)
+    }
 
 
 CHANGES = {
@@ -101,7 +104,10 @@ CHANGES = {
 }
 NOTHING_TO_DECIDE = ("one seed", "all undefined", "all missing", "a single row", "empty maps")
 SINGLE_ROW = {
-    "01_cifar10": {"requests": {"AllCNN-0.25": [[0]]}, "recipes": {"AllCNN-0.25": {"epochs": 3, "lr": 0.1, "batch_size": 16}}},
+    "01_cifar10": {
+        "requests": {"AllCNN-0.25": [[0]]},
+        "recipes": {"AllCNN-0.25": {"epochs": 3, "lr": 0.1, "batch_size": 16}},
+    },
     "02_cifar100": {"n_forget": {"AllCNN-0.125": [1], "ViT": [1]}},
     "03_faces": {"n_forget": {"AllCNN-0.125": [1], "ViT": [1]}},
     "06_efficiency": {"numbers": [1]},
@@ -120,14 +126,15 @@ def parameters(name: str, mode: str) -> dict:
     given = smoke(NOTEBOOKS[name])
     if mode in ("no spread", "three seeds", "all equal", "all zero", "all full"):
         given |= {k: THREE_SEEDS for k in given if k.endswith("seeds")} | {k: 3 for k in given if k == "seeds_elsewhere"}
+        given |= {k: [[0, seed] for seed in THREE_SEEDS] for k in given if k == "replicates"}
     else:
-        given |= {k: v[:1] for k, v in given.items() if k.endswith("seeds")}
+        given |= {k: v[:1] for k, v in given.items() if k.endswith("seeds") or k == "replicates"}
     return given | (SINGLE_ROW.get(name, {}) if mode == "a single row" else {})
 
 
 @pytest.fixture(scope="session")
 def kept(request, tmp_path_factory):
-    """name -> the records of a notebook, measured once; they outlive the session, as long as nothing they depend on changes."""
+    """name -> the records of a notebook, measured once; they outlive the session, until what they depend on changes."""
     folder, known = request.config.cache.mkdir("replay"), {}
 
     def of(name: str) -> Kept:
@@ -155,15 +162,41 @@ def pairs() -> list[tuple[str, str]]:
     return [pair for pair in itertools.product(NOTEBOOKS, CHANGES) if applies(*pair)]
 
 
+def assert_it_stands(shown: list[str], folder: Path, undecidable: Callable[[dict], bool]) -> None:
+    """Nothing undefined is shown as a number, and where nothing can be decided nothing is."""
+    for text in ("\n".join(shown), written(folder)):
+        prose = re.sub("```.*?```", "", text, flags=re.DOTALL)
+        broken = [line for line in prose.splitlines() if re.search(r"\b(nan|inf|None|NaN|NaT)\b", line)]
+        assert not broken, f"undefined numbers are shown: {broken[:3]}"
+    lines = findings(folder)
+    assert {line["verdict"] for line in lines} <= set(VERDICTS)
+    decided = [line for line in lines if undecidable(line) and line["verdict"].startswith((HOLDS, FAILS))]
+    assert not decided, f"decided on nothing: {[(line['claim'], line['tested'], line['verdict']) for line in decided]}"
+
+
 @pytest.mark.parametrize("name, mode", pairs())
 def test_a_notebook_stands_whatever_was_measured(name, mode, kept, tmp_path):
-    shown = "\n".join(replay(NOTEBOOKS[name], parameters(name, mode), kept(name), tmp_path, CHANGES[mode]))
-    for text in (shown, written(tmp_path)):
-        broken = [line for line in re.sub("```.*?```", "", text, flags=re.DOTALL).splitlines() if re.search(r"\b(nan|inf|None|NaN|NaT)\b", line)]
-        assert not broken, f"undefined numbers are shown: {broken[:3]}"
-    lines = findings(tmp_path)
-    assert {line["verdict"] for line in lines} <= VERDICTS
-    measured = [line for line in lines if line.get("replicates") != "exact"]
-    undecidable = [line for line in measured if mode in NOTHING_TO_DECIDE or (mode == "all at the cap" and line["claim"] == "3")]
-    decided = [f"{line['claim']} ({line['tested']}): {line['verdict']}" for line in undecidable if line["verdict"].startswith(DECIDED)]
-    assert not decided, f"decided on nothing: {decided}"
+    def undecidable(line: dict) -> bool:
+        return line["replicates"] != "exact" and (
+            mode in NOTHING_TO_DECIDE or (mode == "all at the cap" and line["claim"] == "3")
+        )
+
+    shown = replay(NOTEBOOKS[name], parameters(name, mode), kept(name), tmp_path, CHANGES[mode])
+    assert_it_stands(shown, tmp_path, undecidable)
+
+
+def diverges(model, batches, optimiser, **options) -> list[float]:
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.fill_(math.nan)
+    return [math.nan]
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_network_that_diverged_is_undefined(name, kept, tmp_path, monkeypatch):
+    folder = kept(name).folder  # the originals are trained
+    for module in (baselines, impair, training):
+        monkeypatch.setattr(module, "one_epoch", diverges)
+    shown = replay(NOTEBOOKS[name], parameters(name, "one seed"), Kept(folder, measured_anew), tmp_path)
+    assert_it_stands(shown, tmp_path, lambda line: line["replicates"] != "exact")

@@ -61,7 +61,9 @@ def test_a_figure_of_records_stands_whatever_they_hold(axis, given, draw):
     records = pd.DataFrame({"A_Dr": given, "A_Df": given, "lr": [0.0, 0.1, 0.0, 0.1][: len(given)], "seed": 0})
     records["method"] = ["UNSIR", "UNSIR", "Original", "Original"][: len(given)]
     if draw.endswith("_lines"):
-        plots.method_lines(axis, records) if draw == "method_lines" else plots.sweep_lines(axis, records, "lr", "rate", log=True)
+        plots.method_lines(axis, records) if draw == "method_lines" else plots.sweep_lines(
+            axis, records, "lr", "rate", log=True
+        )
     else:
         plots.heat_map(axis, records, "lr", "seed", "A_Df", "A_Df", around_zero="zero" in draw)
         assert not any("nan" in text.get_text() for text in axis.texts)
@@ -70,7 +72,9 @@ def test_a_figure_of_records_stands_whatever_they_hold(axis, given, draw):
 
 
 def test_a_heat_map_keeps_the_cells_that_are_undefined(axis):
-    runs = pd.DataFrame([(0.1, 1, UNDEFINED), (0.2, 1, 5.0), (0.1, 2, UNDEFINED), (0.2, 2, UNDEFINED)], columns=["x", "y", "gain"])
+    runs = pd.DataFrame(
+        [(0.1, 1, UNDEFINED), (0.2, 1, 5.0), (0.1, 2, UNDEFINED), (0.2, 2, UNDEFINED)], columns=["x", "y", "gain"]
+    )
     plots.heat_map(axis, runs, "x", "y", "gain", "gain")
     assert [t.get_text() for t in axis.get_xticklabels()] == ["0.1", "0.2"]
     assert [t.get_text() for t in axis.get_yticklabels()] == ["2", "1"]
