@@ -138,7 +138,7 @@ def _finite(number: object) -> object:
 
 
 def mean_std(values: pd.Series, digits: int = 1) -> str:
-    """ "mean ± std" (sample standard deviation); the mean alone of one; empty of none. Undefined values are left out and told."""
+    """ "mean ± std" (sample standard deviation); the mean alone of one; empty of none. Undefined ones: left out, told."""
     defined = values.dropna()
     if defined.empty:
         return "undefined" if len(values) else ""
