@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import yaml
 
-from .judge import Criterion, Test
+from .judge import Criterion, Test, added_by_noise
 from .paths import REPOSITORY
 from .study import best
 
@@ -66,7 +67,10 @@ def forgets(
 # The tables
 
 
-def tables(records: pd.DataFrame, cap: int, images: int, classes: int, row: str = "model") -> list[Test]:
+Size = int | dict[str, int]  # of every network's data, or by network
+
+
+def tables(records: pd.DataFrame, cap: int, images: Size, classes: Size, row: str = "model") -> list[Test]:
     """Claims 1 and 2 on one of the paper's tables, and 3 where its baselines are there.
 
     records: `row` (the network's name), n_forget, method ("UNSIR (paper's rates)"), A_Dr, A_Df, relearn_epochs (nan past
@@ -75,17 +79,50 @@ def tables(records: pd.DataFrame, cap: int, images: int, classes: int, row: str 
     tests = []
     for rate in RATES:
         unsir, bare = f"UNSIR ({rate})", f"No noise ({rate})"
-        parts = {
-            f", {name}, {n} of {classes}": (n, part) for (name, n), part in records.groupby([row, "n_forget"], sort=False)
-        }
-        one = [forgets(place, p, unsir, bare, 100 / (images * n), mask=True) for place, (n, p) in parts.items()]
-        two = [keeps(place, p, unsir, bare, 100 / (images * (classes - n))) for place, (n, p) in parts.items()]
-        three = [c for place, (_, p) in parts.items() for c in relearning(place, p, unsir, bare, cap)]
+        parts = _rows(records, images, classes, row)
+        one = [forgets(f.place, f.part, unsir, bare, f.step["A_Df"], mask=True) for f in parts]
+        two = [keeps(f.place, f.part, unsir, bare, f.step["A_Dr"]) for f in parts]
+        three = [c for f in parts for c in relearning(f.place, f.part, unsir, bare, cap)]
         nearer = [c for name, p in records.groupby(row, sort=False) for c in trend(name, p, unsir, bare)]
         tests += [Test(1, f"A_Df is about 0 ({rate})", one), Test(2, f"A_Dr stays near the original's ({rate})", two)]
         tests += [Test(2, f"the more classes, the nearer ({rate})", nearer)] if nearer else []
         tests += [Test(3, f"relearning takes longer than after each baseline ({rate})", three)] if three else []
     return tests
+
+
+class _Row(NamedTuple):
+    """A row of a table: its records, and what one test image weighs in each accuracy, in %."""
+
+    network: str
+    n_forget: int
+    place: str
+    part: pd.DataFrame
+    step: dict[str, float]
+
+
+def _rows(records: pd.DataFrame, images: Size, classes: Size, row: str) -> list[_Row]:
+    found = []
+    for (name, n), part in records.groupby([row, "n_forget"], sort=False):
+        each, of = (size[name] if isinstance(size, dict) else size for size in (images, classes))
+        step = {"A_Dr": 100 / (each * (of - n)), "A_Df": 100 / (each * n)}
+        found.append(_Row(name, n, f", {name}, {n} of {of}", part, step))
+    return found
+
+
+def noise_adds(records: pd.DataFrame, images: Size, classes: Size, row: str = "model") -> pd.DataFrame:
+    """What the noise adds to the same passes without it, in each row of a table: points, paired by seed, as text.
+
+    Arguments: as for `tables`. More A_Dr and less A_Df speak for the noise.
+    """
+    lines = []
+    for rate in RATES:
+        for f in _rows(records, images, classes, row):
+            line = {"network": f.network, "#forget": str(f.n_forget), "rates": rate}
+            for metric, step in f.step.items():
+                unsir, bare = (values(f.part, metric, method=f"{m} ({rate})") for m in ("UNSIR", "No noise"))
+                line[metric] = added_by_noise(Criterion(metric, unsir, "at most", 0, without=bare, step=step))
+            lines.append(line)
+    return pd.DataFrame(lines)
 
 
 def keeps(what: str, records: pd.DataFrame, unsir: str, bare: str, step: float = 0.0) -> Criterion:
@@ -375,15 +412,22 @@ def heals(records: pd.DataFrame, images: int) -> list[Test]:
     return tests
 
 
-def slips(records: pd.DataFrame, no_slip: Sequence[str] = ("as released", "random draw", "No noise")) -> list[Test]:
-    """Question J, a test for each request and pair of rates. records: forget, rates, switch, stage, seed, A_Dr, A_Df."""
+NO_SLIP = ("as released", "random draw", "No noise")
+
+
+def slips(records: pd.DataFrame, step: float = 0.0) -> list[Test]:
+    """Question J, a test for each request and pair of rates. records: forget, rates, switch, stage, seed, A_Dr, A_Df.
+
+    step: see `judge.interval`. What `NO_SLIP` names is no departure from the paper.
+    """
     tests, after = [], records[records.stage == "after repair"].rename(columns={"switch": "method"})
     for (forget, rates), part in after.groupby(["forget", "rates"], sort=False):
         found = []
-        for switch in [s for s in dict.fromkeys(part.method) if s not in no_slip]:
+        for switch in [s for s in dict.fromkeys(part.method) if s not in NO_SLIP]:
             for metric in ("A_Dr", "A_Df"):
                 change = values(part, metric, method=switch) - values(part, metric, method="as released")
-                found.append(Criterion(f"{metric}, {switch}", change, "beyond", claims()["J"]["threshold"], "points"))
+                what = f"{metric}, {switch}"
+                found.append(Criterion(what, change, "beyond", claims()["J"]["threshold"], "points", step=step))
         tests.append(Test("J", f"a slip changes what is reported (forget {forget}, rates {rates})", found, any_of=True))
     return tests
 

@@ -260,7 +260,7 @@ class _Judged:
 def shown(c: Criterion, alpha: float = ALPHA) -> str:
     """A criterion's number with its interval and unit; ends where it is censored."""
     found = c.interval(alpha)
-    if c.outcome(alpha) == UNDEFINED and math.isnan(found.mean):
+    if c.values.empty or c.values.isna().any():
         missing = int(c.values.isna().sum())
         return f"undefined in {missing} of {len(c.values)} runs" if len(c.values) else "not measured"
     if math.isnan(found.mean) or math.isinf(found.mean):

@@ -139,7 +139,7 @@ def _finite(number: object) -> object:
 
 
 def mean_std(values: pd.Series, digits: int = 1) -> str:
-    """ "mean ± std" (sample standard deviation); the mean alone of one; empty of none. What is undefined is left out."""
+    """ "mean ± std" (sample standard deviation); the mean alone of one; empty of none. Undefined ones: left out, told."""
     defined = values.dropna()
     if defined.empty:
         return "undefined" if len(values) else ""
@@ -149,7 +149,12 @@ def mean_std(values: pd.Series, digits: int = 1) -> str:
 
 
 def mean_capped(values: pd.Series, cap: int) -> str:
-    """Mean relearn time, in epochs or steps; a missing one is past the cap, counts as it and marks the mean with ">"."""
+    """Mean relearn time, in epochs or steps; a missing one is past the cap, counts as it and marks the mean with ">".
+
+    Of no value, as where every network diverged, it is undefined.
+    """
+    if values.empty:
+        return "undefined"
     return (">" if values.isna().any() else "") + f"{values.fillna(cap).mean():.1f}".removesuffix(".0")
 
 
