@@ -14,7 +14,7 @@ from types import FunctionType, ModuleType, SimpleNamespace
 import pytest
 import torch
 
-from unsir_utils import cases, identity, metrics, models, samples, study, training
+from unsir_utils import baselines, cases, identity, metrics, models, samples, study, training
 from unsir_utils.cases import drop_cases, run_cases
 from unsir_utils.provenance import tell
 from unsir_utils.store import ASKED_FOR
@@ -236,7 +236,7 @@ def rewritten(function, old, new):
     [
         (study, "best", "tolerance, 0.0", "tolerance, 1.0"),
         (metrics, "normalised_entropy", "min(1.0", "min(2.0"),
-        (study, "neggrad", "-F.cross", "+F.cross"),
+        (baselines, "_sgd", "samples.shuffled", "samples.batches"),
         (training, "flush_tiny_weights", "TINY, 0", "TINY, 1"),
         (samples.Samples, "inputs", "div_(255)", "div_(256)"),
         (models, "_block", "inplace=True", "inplace=False"),
