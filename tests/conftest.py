@@ -1,5 +1,6 @@
 import pytest
 import torch
+from tiny import set_cuda, settings_of_cuda
 
 from unsir_utils import forward
 
@@ -10,7 +11,23 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "smoke: runs a whole notebook, a minute or two each; left out by -m 'not smoke'")
 
 
+@pytest.fixture(autouse=True)
+def the_machines_own_rule(monkeypatch):
+    """Whatever the shell asks for."""
+    for name in ("UNSIR_PRECISION", "UNSIR_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def float32(monkeypatch):
     """The kernels compute in float32, so that a plain loop can be held against them."""
     monkeypatch.setattr(forward, "cpu_has_bfloat16", lambda: False)
+
+
+@pytest.fixture
+def fast_cuda():
+    """The caller of the kernels has chosen speed before digits; its settings."""
+    before, fast = settings_of_cuda(), ["tf32", "tf32", "tf32", False, True]
+    set_cuda(*fast)
+    yield fast
+    set_cuda(*before)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tiny import K, convnet, fitted, floats, half_frozen, mlp, same_weights, untouched
+from tiny import HeadFirst, K, Returns, convnet, fitted, floats, half_frozen, mlp, same_weights, untouched
 from torch import nn
 
 from unsir_utils.baselines import MaskedLogits, _posterior, finetune, fisher_forgetting, neggrad
@@ -114,6 +114,72 @@ def test_fisher_takes_no_hidden_layer_for_the_output_layer():
     noisy = fisher_forgetting(model, floats((6,)).without([1]), [1])
     assert (noisy[0].weight[1] - model[0].weight[1]).abs().max() < 0.05
     assert (noisy[2].weight[1] - model[2].weight[1]).abs().max() > 0.05
+
+
+def test_fisher_finds_an_output_layer_that_is_declared_first():
+    model = HeadFirst()
+    noisy = fisher_forgetting(model, floats((6,)).without([1]), [1])
+    assert (noisy.head.bias[1] - model.head.bias[1]).abs() > 0.05 > (noisy.body.bias[1] - model.body.bias[1]).abs()
+
+
+def test_fisher_leaves_what_is_frozen():
+    model = half_frozen()
+    noisy = fisher_forgetting(model, floats((3, 8, 8)).without([1]), [1])
+    assert torch.equal(noisy[0].weight, model[0].weight) and not torch.equal(noisy[5].weight, model[5].weight)
+
+
+CALLS = {
+    "finetune": lambda m, s: finetune(m, s, epochs=1),
+    "neggrad": neggrad,
+    "fisher": lambda m, s: fisher_forgetting(m, s.without([1]), [1]),
+}
+EVERY_CALL = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+
+
+@EVERY_CALL
+@pytest.mark.parametrize("caller", [torch.no_grad, torch.inference_mode])
+def test_baselines_train_whatever_the_caller_does(call, caller, samples):
+    expected = call(convnet(), samples)
+    with caller():
+        found = call(convnet(), samples)
+    assert same_weights(found, expected) and not same_weights(found, convnet())
+
+
+@EVERY_CALL
+def test_frozen_models_and_odd_outputs_are_refused(call):
+    with pytest.raises(ValueError, match="requires a gradient"):
+        call(mlp().requires_grad_(False), floats((6,)))
+    with pytest.raises(ValueError, match="the model returns a tuple"):
+        call(Returns(lambda z: (z, z), always=call is CALLS["fisher"]), floats((6,)))
+
+
+@EVERY_CALL
+def test_torchs_default_type_changes_nothing(call, samples):
+    model, expected = convnet(), call(convnet(), samples)
+    try:
+        torch.set_default_dtype(torch.float64)
+        found = call(model, samples)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert same_weights(found, expected)
+
+
+def test_neggrad_takes_one_image_in_eval_mode_alone():
+    model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Linear(5, K))
+    assert not same_weights(neggrad(model, floats((6,))[:1], batchnorm="eval"), model)
+    with pytest.raises(ValueError, match="the model does not train on.*more than one image in a batch"):
+        neggrad(model, floats((6,))[:1])
+
+
+@pytest.mark.parametrize("forget", [1, "1", [-1], [0.5]])
+def test_a_mask_names_bad_classes(forget):
+    with pytest.raises(ValueError, match="forget class"):
+        MaskedLogits(mlp(), forget)
+
+
+def test_a_mask_takes_the_logits_out_of_what_the_network_returns():
+    masked, samples = MaskedLogits(Returns(lambda z: {"logits": z}, always=True), [1]), floats((6,))
+    assert retain_forget_accuracy(masked, samples, [1])[1] == 0
 
 
 def test_fisher_forgetting_is_the_same_for_a_seed_and_for_both_methods(model, samples):

@@ -1,17 +1,23 @@
 import hashlib
+import importlib.util
 import pickle
 import shutil
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision
 from PIL import Image
+from tiny import pixels
 
+from unsir_utils import data as data_module
 from unsir_utils import shapes
-from unsir_utils.data import CIFAR10_MEAN, CIFAR10_STD, load
+from unsir_utils.data import CIFAR10_MEAN, CIFAR10_STD, Data, load
 
 
 def rows(samples) -> set[bytes]:
@@ -66,21 +72,83 @@ def test_inputs_have_mean_zero_and_deviation_one():
     torch.testing.assert_close(x.std(dim=(0, 2, 3)), torch.ones(3), atol=0.05, rtol=0)
 
 
-def test_an_id_follows_the_training_data():
-    ids = [load("shapes", n_classes=n, per_class=m).id for n, m in [(2, 10), (3, 10), (2, 12)]] + [load("digits").id]
-    assert len(set(ids)) == 4
+def data_of(**parts) -> Data:
+    return Data("made", tuple("abcd"), **(dict(train=pixels(9), validation=pixels(5), test=pixels(7)) | parts))
 
 
-@pytest.mark.parametrize("name", ["mnist", "", "folder", "folder:", "digits:here"])
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+@pytest.mark.parametrize("what", ["one pixel", "one label", "order", "mean", "size", "shape"])
+def test_an_id_follows_all_that_a_number_may_depend_on(part, what):
+    whole = data_of()
+    samples = getattr(whole, part)
+    images, labels = samples.images.clone(), samples.labels.clone()
+    images[-1, -1, -1, -1] ^= 1
+    labels[-1] ^= 1
+    changed = {
+        "one pixel": lambda: replace(samples, images=images),
+        "one label": lambda: replace(samples, labels=labels),
+        "order": lambda: samples[torch.tensor([1, 0, *range(2, len(samples))])],
+        "mean": lambda: replace(samples, mean=(0.5, 0.4, 0.31)),
+        "size": lambda: samples[:-1],
+        "shape": lambda: replace(samples, images=samples.images.view(len(samples), 3, 4, 16)),
+    }[what]()
+    assert replace(whole, **{part: changed}).id != whole.id
+
+
+def test_an_id_says_which_part_holds_what_and_leaves_class_names_aside():
+    whole = data_of(validation=pixels(7, seed=1))
+    assert whole.id == data_of(validation=pixels(7, seed=1)).id == replace(whole, classes=tuple("efgh")).id
+    assert whole.id != replace(whole, validation=whole.test, test=whole.validation).id
+    strided = replace(whole.test, images=whole.test.images.contiguous(memory_format=torch.channels_last))
+    assert whole.id == replace(whole, test=strided).id
+
+
+def test_nothing_slow_is_imported_before_it_is_needed(monkeypatch):
+    for slow in ("torchvision", "PIL", "sklearn"):
+        monkeypatch.setitem(sys.modules, slow, None)  # to import it fails
+    spec = importlib.util.spec_from_file_location("unsir_utils.copy_of_data", data_module.__file__)
+    copy = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, copy)
+    spec.loader.exec_module(copy)
+    assert len(copy.load("shapes", n_classes=2, per_class=2).train) == 2
+
+
+@pytest.mark.parametrize("name", ["mnist", "", "folder", "folder:", "digits:here", None, 10])
 def test_an_unknown_name_is_answered_with_the_known_ones(name):
     with pytest.raises(ValueError, match="choose digits, shapes, faces, cifar10, cifar100 or folder:PATH"):
         load(name)
 
 
-@pytest.mark.parametrize("arguments", [dict(per_class=1), dict(per_class=0), dict(n_classes=1), dict(n_classes=101)])
-def test_impossible_sizes_are_named(arguments):
-    with pytest.raises(ValueError, match="per_class is|2 to 100 classes"):
-        load("shapes", **arguments)
+@pytest.mark.parametrize(
+    "name, argument, value, message",
+    [
+        ("shapes", "per_class", 1, "per_class is 1: at least 2"),
+        ("shapes", "per_class", 0, "per_class is 0: expected a whole number"),
+        ("shapes", "per_class", 1.5, "per_class is 1.5: expected a whole number"),
+        ("digits", "per_class", "20", "per_class is 20: expected a whole number"),
+        ("faces", "per_class", True, "per_class is True: expected a whole number"),
+        ("shapes", "n_classes", 0, "2 to 100 classes, not 0"),
+        ("shapes", "n_classes", 101, "2 to 100 classes, not 101"),
+        ("faces", "n_classes", "ten", "2 to 40 classes, not 'ten'"),
+        ("cifar10", "n_classes", 5, "cifar10 takes no n_classes, only shapes, faces do"),
+        ("digits", "n_classes", 10, "digits takes no n_classes"),
+        ("folder:here", "n_classes", 3, "folder takes no n_classes"),
+        ("shapes", "image_size", 64, "shapes takes no image_size, only cifar10, cifar100, folder do"),
+        ("cifar10", "image_size", 0, "image_size is 0: expected a whole number"),
+        ("folder:here", "image_size", 32.5, "image_size is 32.5: expected a whole number"),
+        ("digits", "root", "here", "digits takes no root, only cifar10, cifar100 do"),
+        ("cifar100", "root", 5, "root is 5: expected the path of a folder"),
+        ("digits", "imagenet_statistics", "no", "imagenet_statistics is 'no': expected True or False"),
+    ],
+)
+def test_an_argument_that_cannot_be_is_named_before_any_work(name, argument, value, message):
+    with pytest.raises(ValueError, match=message):
+        load(name, **{argument: value})
+
+
+def test_an_unknown_argument_is_named():
+    with pytest.raises(TypeError, match="per_clas"):
+        load("digits", per_clas=20)
 
 
 CIFAR = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}
@@ -178,6 +246,36 @@ def test_who_comes_second_waits_for_the_download(cifar, tmp_path, monkeypatch):
     assert len(calls) == 1
 
 
+@pytest.fixture
+def read_only_disk(monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(data_module.FileLock, "acquire", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+
+
+def test_sound_cifar_files_are_read_from_a_read_only_disk_beside_a_stale_lock(cifar, read_only_disk):
+    name, root, base = cifar
+    (root / f"{base.name}.lock").touch()
+    assert len(load(name, root=root).test) == 20
+
+
+@pytest.mark.parametrize("there", ["damaged", "absent"])
+def test_on_a_read_only_disk_the_fault_is_told_with_the_disk(cifar, read_only_disk, there):
+    name, root, base = cifar
+    (root / f"{base.name}.lock").touch()
+    file = base / CIFAR[name].test_list[0][0]
+    if there == "damaged":
+        file.write_bytes(b"")
+    else:
+        shutil.rmtree(base)
+    with pytest.raises(RuntimeError if there == "damaged" else FileNotFoundError) as error:
+        load(name, root=root)
+    for word in (there.replace("absent", "missing"), "Read-only file system", CIFAR[name].url, "UNSIR_DATA"):
+        assert word in str(error.value)
+
+
 @pytest.mark.parametrize("which", [0, -1])
 def test_a_missing_cifar_file_is_named_with_its_checksum(cifar, which):
     name, root, base = cifar
@@ -210,7 +308,6 @@ def test_a_folder_without_a_split_gives_a_fifth_to_the_test(tmp_path):
     paint(tmp_path / "red", 10, (255, 0, 0))
     paint(tmp_path / "blue", 20, (0, 0, 255))
     Image.new("L", (9, 50), 0).convert("1").save(tmp_path / "blue" / "grey.PNG")
-    (tmp_path / "blue" / "notes.txt").write_text("not an image")
     data = load(f"folder:{tmp_path}", image_size=16)
     assert data.classes == ("blue", "red")
     assert data.test.labels.bincount().tolist() == [4, 2]
@@ -220,13 +317,204 @@ def test_a_folder_without_a_split_gives_a_fifth_to_the_test(tmp_path):
     assert (red[:, 0] == 255).all() and (red[:, 1:] == 0).all()
 
 
-def test_a_folder_with_a_split_keeps_it(tmp_path):
-    for part, n in (("train", 5), ("test", 3)):
-        paint(tmp_path / part / "a", n, (n, 0, 0))
-        paint(tmp_path / part / "b", n, (n, 9, 0))
-    data = load(f"folder:{tmp_path}")
-    assert (len(data.train), len(data.validation), len(data.test)) == (8, 2, 6)
-    assert (data.test.images[:, 0] == 3).all() and (data.train.images[:, 0] == 5).all()
+def tree(top, *folders, n=5):
+    """Folders of n images each, all of one colour: 10, 20 and so on in red."""
+    for i, folder in enumerate(folders, 1):
+        paint(top / folder, n, (10 * i, 0, 0), size=(8, 8))
+
+
+@pytest.mark.parametrize(
+    "train, test", [("train", "test"), ("Train", "TEST"), ("training", "testing"), ("train", "val"), ("TRAIN", "Valid")]
+)
+def test_a_split_in_two_keeps_its_test_part(tmp_path, train, test):
+    tree(tmp_path, f"{train}/a", f"{train}/b", f"{test}/a", f"{test}/b", n=10)
+    data = load(f"folder:{tmp_path}", image_size=8)
+    assert data.classes == ("a", "b")
+    assert (len(data.train), len(data.validation), len(data.test)) == (18, 2, 20)
+    assert data.train.images[:, 0].unique().tolist() == data.validation.images[:, 0].unique().tolist() == [10, 20]
+    assert data.test.images[data.test.labels == 1][:, 0].unique().tolist() == [40]
+
+
+@pytest.mark.parametrize("val", ["val", "valid", "Validation"])
+def test_a_split_in_three_keeps_all_its_parts(tmp_path, val):
+    tree(tmp_path, "train/a", "train/b", f"{val}/a", f"{val}/b", "test/a", "test/b")
+    data = load(f"folder:{tmp_path}", image_size=8)
+    assert (len(data.train), len(data.validation), len(data.test)) == (10, 10, 10)
+    for part, red in ((data.train, [10, 20]), (data.validation, [30, 40]), (data.test, [50, 60])):
+        assert part.images[:, 0].flatten(1).unique(dim=1).flatten().tolist() == [r for r in red for _ in range(5)]
+        assert part.mean == data.train.mean
+    assert len(load(f"folder:{tmp_path}", image_size=8, per_class=3).validation) == 10
+
+
+@pytest.mark.parametrize(
+    "folders, message",
+    [
+        (["train/a", "train/b"], "holds train: expected train and test, train and val, or all three"),
+        (["val/a", "val/b", "test/a", "test/b"], "holds test, val: expected"),
+        (["train/a", "train/b", "Train/a", "Train/b"], "holds Train, train: expected"),
+        (
+            ["train/a", "train/b", "test/a", "test/b", "val/a", "val/b", "valid/a", "valid/b"],
+            "holds test, train, val, valid",
+        ),
+        (["train/a", "train/b", "extra"], "holds train: expected"),
+        (["train", "test"], "test holds 0 sub-folders: at least two classes"),
+        (["train/a", "train/b", "test/a", "test/c"], r"test lacks b.*give all the same|train lacks c; .*test lacks b"),
+        (["train/a", "train/b", "test/a", "test/b", "val/a", "val/B"], r"train lacks B; .*val lacks b|val lacks b"),
+    ],
+)
+def test_a_split_that_cannot_be_told_is_refused(tmp_path, folders, message):
+    tree(tmp_path, *folders, n=2)
+    with pytest.raises(ValueError, match=message):
+        load(f"folder:{tmp_path}", image_size=8)
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    tree(tmp_path, "bus", "train")
+    assert load(f"folder:{tmp_path}", image_size=8).classes == ("bus", "train")
+
+
+def test_what_lies_beside_a_split_is_named(tmp_path):
+    tree(tmp_path, "train/a", "train/b", "test/a", "test/b", "annotations")
+    with pytest.warns(UserWarning, match="left out of .*: annotations; "):
+        assert load(f"folder:{tmp_path}", image_size=8).classes == ("a", "b")
+
+
+@pytest.mark.parametrize("part", [".", "train", "a", "a/deeper"])
+def test_hidden_files_and_the_litter_of_systems_are_not_read(tmp_path, recwarn, part):
+    split = ["train/a", "train/b", "test/a", "test/b"] if part == "train" else ["a", "b"]
+    tree(tmp_path, *split, "a/deeper" if part != "train" else "train/a/deeper")
+    clean = load(f"folder:{tmp_path}", image_size=8)
+    for folder in (".ipynb_checkpoints", "__MACOSX", ".git", "@eaDir"):
+        tree(tmp_path / part, folder)
+    for file in (".DS_Store", "Thumbs.db", "desktop.ini", "._0.png"):
+        (tmp_path / part / file).write_bytes(b"no image")
+    again = load(f"folder:{tmp_path}", image_size=8)
+    assert again.id == clean.id and again.classes == ("a", "b") and not recwarn
+
+
+def test_a_data_set_may_lie_below_a_hidden_folder(tmp_path):
+    tree(tmp_path / ".cache" / "mine", "a", "b")
+    assert len(load(f"folder:{tmp_path / '.cache' / 'mine'}", image_size=8).test) == 2
+
+
+def test_another_image_in_a_folder_gives_another_id(tmp_path):
+    tree(tmp_path, "train/a", "train/b", "val/a", "val/b", "test/a", "test/b")
+    ids = [load(f"folder:{tmp_path}", image_size=8).id]
+    for part in ("train", "val", "test"):
+        Image.new("RGB", (8, 8), (99, 9, 9)).save(tmp_path / part / "a" / "new.png")
+        ids.append(load(f"folder:{tmp_path}", image_size=8).id)
+    Image.new("RGB", (8, 8), (98, 9, 9)).save(tmp_path / "val" / "a" / "new.png")
+    ids.append(load(f"folder:{tmp_path}", image_size=8).id)
+    assert len(set(ids)) == 5
+
+
+def first_pixels(tmp_path, write, file: str) -> torch.Tensor:
+    """[3, 2, 2]: the image that `write` puts into a class of its own."""
+    tree(tmp_path, "a", "b")
+    (tmp_path / "c").mkdir()
+    for i in range(3):
+        write(tmp_path / "c" / f"{i}{file}")
+    return load(f"folder:{tmp_path}", image_size=2).test.only([2]).images[0]
+
+
+HALVES = np.array([[0, 0], [128, 255]])  # black above, grey and white below
+DEEP = dict(
+    [
+        ("I;16.png", Image.fromarray((HALVES * 257).astype(np.uint16))),
+        ("I;16.tif", Image.fromarray((HALVES * 257).astype(np.uint16))),
+        ("I;16B.tif", Image.fromarray((HALVES * 257).astype(">u2"))),
+        ("I.pgm", Image.fromarray((HALVES * 257).astype(np.int32))),
+        ("F.tif", Image.fromarray((HALVES / 255).astype(np.float32))),
+        ("L.tiff", Image.fromarray(HALVES.astype(np.uint8))),
+        ("P.gif", Image.fromarray(HALVES.astype(np.uint8)).convert("P")),
+        ("RGB.bmp", Image.fromarray(HALVES.astype(np.uint8)).convert("RGB")),
+        ("RGBA.png", Image.fromarray(HALVES.astype(np.uint8)).convert("RGBA")),
+        ("CMYK.tif", Image.fromarray(HALVES.astype(np.uint8)).convert("RGB").convert("CMYK")),
+        ("RGB.JP2", Image.fromarray(HALVES.astype(np.uint8)).convert("RGB")),
+    ]
+)
+
+
+@pytest.mark.parametrize("kind", DEEP)
+def test_images_of_every_depth_and_kind_come_as_8_bits(tmp_path, kind):
+    image = first_pixels(tmp_path, DEEP[kind].save, kind)
+    assert (image.int() - torch.tensor(HALVES)).abs().max() <= 1
+
+
+def test_16_bits_a_channel_come_as_8_bits(tmp_path):
+    def write(path):  # binary PPM with a white of 65535, big-endian
+        path.write_bytes(b"P6 2 2 65535\n" + (np.stack([HALVES] * 3, -1) * 257).astype(">u2").tobytes())
+
+    assert torch.equal(first_pixels(tmp_path, write, ".ppm"), torch.tensor(HALVES).to(torch.uint8).expand(3, 2, 2))
+
+
+@pytest.mark.parametrize("values", [[0, 70000], [-1, 9], [0, 1.5], [0, float("nan")]], ids=str)
+def test_values_without_a_known_white_are_refused(tmp_path, values):
+    array = np.array([values], dtype=np.int32 if isinstance(values[1], int) else np.float32)
+    with pytest.raises(RuntimeError, match=r"c.0\.tif cannot be read as an image \(its values reach from .* expected 0 to"):
+        first_pixels(tmp_path, Image.fromarray(array).save, ".tif")
+
+
+CLEAR = {
+    "RGBA": Image.new("RGBA", (2, 2), (255, 0, 0, 0)),
+    "LA": Image.new("LA", (2, 2), (0, 0)),
+    "P": Image.new("P", (2, 2), 0),
+    "RGB": Image.new("RGB", (2, 2), (255, 0, 0)),
+}
+
+
+@pytest.mark.parametrize("mode", CLEAR)
+def test_what_is_transparent_becomes_white(tmp_path, mode):
+    keys = {"P": 0, "RGB": (255, 0, 0)}
+    options = {"transparency": keys[mode]} if mode in keys else {}
+    assert (first_pixels(tmp_path, lambda path: CLEAR[mode].save(path, **options), ".png") == 255).all()
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp", "png", "tif"])
+def test_of_several_frames_the_first_is_taken(tmp_path, kind):
+    first, second = (Image.new("RGB", (4, 4), colour) for colour in ((0, 0, 255), (255, 0, 0)))
+    options = {"lossless": True} if kind == "webp" else {}
+    image = first_pixels(
+        tmp_path, lambda path: first.save(path, save_all=True, append_images=[second], **options), f".{kind}"
+    )
+    assert image[:, 0, 0].tolist() == [0, 0, 255]
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "tif", "webp"])
+def test_an_image_is_turned_as_its_orientation_says(tmp_path, kind):
+    as_stored = Image.fromarray(np.repeat([[0, 0], [255, 255]], [8, 8], axis=0).repeat(12, axis=1).astype(np.uint8))
+    exif = Image.Exif()
+    exif[274] = 6  # its top is to be shown on the right
+    image = first_pixels(tmp_path, lambda path: as_stored.save(path, exif=exif), f".{kind}")
+    assert (image[:, :, 0] > 200).all() and (image[:, :, 1] < 50).all()
+
+
+def test_files_that_are_not_read_are_named(tmp_path):
+    tree(tmp_path, "a", "b")
+    Image.new("RGB", (8, 8)).save(tmp_path / "loose.png")
+    for file in ("photo.HEIC", "notes.txt", "plot.eps", *(f"{i}.raw" for i in range(4))):
+        (tmp_path / "b" / file).write_bytes(b"something")
+    with pytest.warns(UserWarning, match=r"b/0\.raw, b/1\.raw, b/2\.raw, b/3\.raw, b/notes\.txt and 3 more; only images"):
+        data = load(f"folder:{tmp_path}", image_size=8)
+    assert len(data.train) + len(data.validation) + len(data.test) == 10
+
+
+def test_a_loose_image_is_named(tmp_path):
+    tree(tmp_path, "a", "b")
+    Image.new("RGB", (8, 8)).save(tmp_path / "loose.png")
+    with pytest.warns(UserWarning, match=r"left out of .*: loose\.png; "):
+        load(f"folder:{tmp_path}", image_size=8)
+
+
+@pytest.mark.parametrize("most", [20, 30])  # 48 pixels: Pillow refuses more than twice as many as it allows, and else warns
+def test_a_decompression_bomb_is_named(tmp_path, monkeypatch, most):
+    tree(tmp_path, "a", "b")
+    Image.new("RGB", (8, 6)).save(tmp_path / "b" / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+    for file in tmp_path.rglob("[0-9].png"):
+        Image.new("RGB", (4, 4)).save(file)
+    with pytest.raises(RuntimeError, match=r"bomb\.png cannot be read as an image \(.*decompression bomb"):
+        load(f"folder:{tmp_path}", image_size=8)
 
 
 def test_a_folder_is_known_by_its_last_name(tmp_path):
@@ -236,6 +524,13 @@ def test_a_folder_is_known_by_its_last_name(tmp_path):
     data = load(f"folder:{deep}", image_size=8)
     assert data.name == "folder-mine"
     assert len(data.id) < 40
+
+
+def test_a_folder_is_known_by_where_it_is_and_not_how_it_is_named(tmp_path, monkeypatch):
+    long = tmp_path / ("long" * 50)
+    tree(long, "a", "b")
+    monkeypatch.chdir(long)
+    assert load("folder:.", image_size=8).name == load(f"folder:{long}", image_size=8).name == "folder-" + "long" * 10
 
 
 @pytest.mark.parametrize("n", [1, 2])
@@ -268,7 +563,10 @@ def test_a_truncated_image_is_named(tmp_path):
 def test_an_empty_class_folder_is_named(tmp_path):
     paint(tmp_path / "a", 3, (0, 0, 0))
     (tmp_path / "hollow").mkdir()
-    with pytest.raises(ValueError, match="hollow holds no image"):
+    with pytest.raises(ValueError, match="hollow holds no image that Pillow reads, but nothing"):
+        load(f"folder:{tmp_path}")
+    (tmp_path / "hollow" / "1.heic").write_bytes(b"something")
+    with pytest.raises(ValueError, match=r"hollow holds no image that Pillow reads, but \.heic"):
         load(f"folder:{tmp_path}")
 
 
@@ -283,14 +581,8 @@ def test_an_absent_folder_is_named(tmp_path):
         load(f"folder:{tmp_path / 'nowhere'}")
 
 
-def test_parts_with_different_classes_are_refused(tmp_path):
-    for folder in ("train/a", "train/b", "test/a", "test/c"):
-        paint(tmp_path / folder, 2, (0, 0, 0))
-    with pytest.raises(ValueError, match="different classes"):
-        load(f"folder:{tmp_path}")
-
-
 def test_the_environment_names_the_device_and_an_argument_overrides_it(monkeypatch):
-    monkeypatch.setenv("UNSIR_DEVICE", "meta")
-    assert load("shapes", n_classes=2, per_class=4).train.device.type == "meta"
+    monkeypatch.setenv("UNSIR_DEVICE", "mps")
+    with pytest.raises(ValueError, match="device mps is not supported"):
+        load("shapes", n_classes=2, per_class=4)
     assert load("shapes", n_classes=2, per_class=4, device="cpu").train.device.type == "cpu"

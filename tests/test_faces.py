@@ -44,13 +44,17 @@ def test_difficulty_scales_the_nuisances():
     assert easy == 0 and 10 < middling < hard
 
 
-@pytest.mark.parametrize("n_classes", [-1, 0, 1, 41])
-def test_too_few_or_too_many_classes_are_named(n_classes):
-    with pytest.raises(ValueError, match=f"2 to 40 classes, not {n_classes}"):
-        faces.draw(n_classes, 1, seed=0)
+@pytest.mark.parametrize("n_classes", [-1, 0, 1, 41, 2.0, "ten", True, None])
+def test_a_number_of_classes_that_cannot_be_is_named(n_classes):
+    for ask in (lambda: faces.draw(n_classes, 1, seed=0), lambda: faces.class_names(n_classes)):
+        with pytest.raises(ValueError, match=f"faces has 2 to 40 classes, not {n_classes!r}"):
+            ask()
 
 
-@pytest.mark.parametrize("per_class", [0, -3])
-def test_no_image_a_class_is_named(per_class):
-    with pytest.raises(ValueError, match=f"per_class is {per_class}"):
-        faces.draw(2, per_class, seed=0)
+@pytest.mark.parametrize(
+    "bad", [dict(per_class=0), dict(per_class=-3), dict(per_class=1.5), dict(difficulty=-1), dict(difficulty=float("nan"))]
+)
+def test_what_cannot_be_drawn_is_named(bad):
+    ((name, value),) = bad.items()
+    with pytest.raises(ValueError, match=f"{name} is {value}"):
+        faces.draw(2, **(dict(per_class=1, seed=0) | bad))

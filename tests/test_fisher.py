@@ -3,7 +3,7 @@ from collections import OrderedDict
 import pytest
 import torch
 import torchvision
-from tiny import K, convnet, floats, half_frozen, mlp, untouched
+from tiny import HeadFirst, K, Returns, convnet, floats, half_frozen, mlp, untouched
 from torch import nn
 
 from unsir_utils import fisher, models
@@ -86,6 +86,53 @@ def test_logistic_regression_by_hand(method):
                 expected[k] += px[y] * ((px[k] - float(k == y)) * x) ** 2 / len(samples)
     torch.testing.assert_close(information["weight"], expected)
     torch.testing.assert_close(information["bias"], (p * (1 - p)).mean(0))
+
+
+class Spare(Residual):
+    """A layer without a rule that never runs, and one that runs for nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.never, self.aside = nn.LayerNorm(6), nn.Conv2d(3, 2, 1)
+
+    def forward(self, x):
+        self.aside(x)
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("make, shape", [(HeadFirst, (6,)), (Spare, (3, 8, 8))])
+def test_what_does_not_act_on_the_logits_has_no_information(make, shape):
+    with seeded(0):
+        model = make()
+    one, other = (fisher_information(model, floats(shape, 5), method=method) for method in ("loop", "layerwise"))
+    assert list(one) == list(other) == [name for name, _ in model.named_parameters()]
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-7)
+        assert (one[name].norm() == 0) == name.startswith(("spare", "never", "aside")), name
+
+
+class Aside(HeadFirst):
+    """The weights of a layer that is not called."""
+
+    def forward(self, x):
+        return self.head(nn.functional.linear(x, self.body.weight))
+
+
+def test_weights_that_are_used_without_their_layer_are_left_to_the_loop():
+    with pytest.raises(ValueError, match=r"layers \['body'\] are used without being called: use method='loop'"):
+        fisher_information(Aside(), floats((6,), 3))
+    information = fisher_information(Aside(), floats((6,), 3), method="loop")
+    assert information["body.weight"].norm() > 0 == information["body.bias"].norm()
+
+
+@pytest.mark.parametrize("caller", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("method", ["loop", "layerwise"])
+def test_information_is_the_same_whatever_the_caller_does_and_the_model_returns(method, caller):
+    model = Returns(lambda z: {"logits": z}, always=True)
+    expected = fisher_information(model.net, floats((6,), 5), method=method)
+    with caller():
+        found = fisher_information(model, floats((6,), 5), method=method)
+    assert all(torch.equal(found[f"net.{name}"], expected[name]) for name in expected)
 
 
 class Twice(nn.Module):

@@ -4,13 +4,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import convnet, floats, mlp
+from tiny import convnet, floats, mlp, settings_of_cuda
 from torch import nn
 from torch.nn import functional as F
 
 from unsir_utils import forward as rule
 from unsir_utils import models
-from unsir_utils.forward import SmallMaps, autocast, forward, precision
+from unsir_utils.fisher import fisher_information
+from unsir_utils.forward import SmallMaps, autocast, device, exact_cuda, forward, precision, uses_bfloat16
+from unsir_utils.gradcam import gradcam
+from unsir_utils.noise import learn_noise
+from unsir_utils.results import environment
 from unsir_utils.training import one_epoch
 
 SAMPLES = floats((3, 8, 8), 20)
@@ -38,6 +42,108 @@ def test_precision_follows_the_device_and_the_layers(model, has_bfloat16, expect
     with autocast(model, torch.device("cpu")):
         probe(torch.zeros(1, 4))
     assert seen == [expected]
+
+
+@pytest.mark.parametrize(
+    "setting, expected", [(None, torch.bfloat16), ("", torch.bfloat16), ("auto", torch.bfloat16), ("float32", torch.float32)]
+)
+def test_precision_is_a_setting_that_the_records_name(setting, expected, monkeypatch):
+    monkeypatch.setattr(rule, "cpu_has_bfloat16", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    if setting is not None:
+        monkeypatch.setenv("UNSIR_PRECISION", setting)
+    assert precision(convnet(), "cpu") is expected
+    named = {name: environment()[name] for name in ("precision", "bfloat16")}
+    assert named == {"precision": setting or "auto", "bfloat16": str(expected is torch.bfloat16).lower()}
+
+
+def test_an_unknown_precision_is_answered_with_the_known_ones(monkeypatch):
+    monkeypatch.setenv("UNSIR_PRECISION", "float16")
+    with pytest.raises(ValueError, match="UNSIR_PRECISION is 'float16': choose one of auto, float32"):
+        forward(convnet(), SAMPLES.images)
+
+
+@pytest.mark.parametrize("capability, expected", [((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_a_gpu_that_emulates_bfloat16_does_not_use_it(capability, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert uses_bfloat16("cuda") is expected
+    assert precision(DEPTHWISE, "cuda") is torch.float32
+
+
+def test_the_callers_cuda_settings_come_back(fast_cuda):
+    with pytest.raises(ZeroDivisionError), exact_cuda():
+        assert settings_of_cuda() == ["ieee", "ieee", "ieee", True, False]
+        raise ZeroDivisionError
+    assert settings_of_cuda() == fast_cuda
+
+
+PASSES = {
+    "forward": lambda m: forward(m, SAMPLES.images),
+    "one_epoch": lambda m: one_epoch(m, SAMPLES.batches(8), torch.optim.SGD(m.parameters(), lr=0.1)),
+    "learn_noise": lambda m: learn_noise(m, [1], (3, 8, 8), per_class=2, steps=1, in_place=True),
+    "fisher": lambda m: fisher_information(m, SAMPLES),
+    "gradcam": lambda m: gradcam(m, SAMPLES, 0, "0"),
+}
+
+
+class Watched(torch.autograd.Function):
+    """The identity, which notes the settings of CUDA in both directions."""
+
+    @staticmethod
+    def forward(context, x, seen):
+        context.seen = seen
+        seen.append(("forward", settings_of_cuda()))
+        return x.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        context.seen.append(("backward", settings_of_cuda()))
+        return gradient, None
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_no_pass_of_the_kernels_uses_tf32(name, fast_cuda, monkeypatch):
+    model, seen = convnet(), []
+    monkeypatch.setattr(nn.Flatten, "forward", lambda self, x: Watched.apply(x.flatten(1), seen))
+    PASSES[name](model)
+    assert {direction for direction, _ in seen} == {"forward"} | ({"backward"} if name != "forward" else set())
+    assert all(settings == ["ieee", "ieee", "ieee", True, False] for _, settings in seen)
+    assert settings_of_cuda() == fast_cuda
+
+
+@pytest.mark.parametrize(
+    "asked, message",
+    [
+        ("mps", "device mps is not supported"),
+        ("meta", "device meta is not supported"),
+        ("gpu", "unknown device 'gpu': choose cpu, cuda or cuda:N"),
+        ("cuda", "device cuda is not there: torch finds 0 CUDA devices"),
+        ("cuda:1", "device cuda:1 is not there"),
+    ],
+)
+def test_a_device_that_cannot_be_used_is_refused_with_a_sentence(asked, message, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: int(asked == "cuda:1"))
+    monkeypatch.setenv("UNSIR_DEVICE", asked)
+    with pytest.raises(ValueError, match=message):
+        device()
+
+
+@pytest.mark.parametrize(
+    "gpus, environment, asked, expected",
+    [
+        (0, "", None, "cpu"),
+        (2, "", None, "cuda"),
+        (2, "cpu", None, "cpu"),
+        (2, "cpu", "cuda:1", "cuda:1"),
+        (2, "cuda:1", "cpu", "cpu"),
+    ],
+)
+def test_the_device_is_the_one_asked_for_else_the_environments_else_the_gpu(gpus, environment, asked, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setenv("UNSIR_DEVICE", environment)
+    assert device(asked) == torch.device(expected)
 
 
 def test_weights_and_losses_stay_float32_under_autocast(monkeypatch):

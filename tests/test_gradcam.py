@@ -3,6 +3,7 @@ import tiny
 import torch
 from captum.attr import LayerGradCam
 from torch import nn
+from torchvision.models import SwinTransformer
 
 from unsir_utils import models
 from unsir_utils.gradcam import gradcam
@@ -69,6 +70,22 @@ def test_a_map_depends_on_its_own_input_alone():
     assert gradcam(model, samples[:0], samples.labels[:0], "1").shape == (0, 4, 4)
 
 
+def swin() -> nn.Module:
+    return SwinTransformer([4, 4], 24, [2], [2], [4, 4], num_classes=4)
+
+
+def test_a_layer_may_be_the_module_itself():
+    model, samples = swin(), tiny.floats((3, 32, 32), 2)
+    maps = gradcam(model, samples, 1, model.permute)
+    assert maps.shape == (2, 8, 8) and torch.equal(maps, gradcam(model, samples, 1, "permute"))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 32), (30, 41)])
+def test_channels_last_are_not_taken_for_height(size):
+    with pytest.raises(ValueError, match=r"layer 'features' gives .* looks like \[n, h, w, K\].*permutation"):
+        gradcam(swin(), torch.randn(1, 3, *size), 0, "features")
+
+
 class Unused(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -83,6 +100,8 @@ class Unused(nn.Module):
     [
         (models.build("ResNet18", 4), 0, "layer_2", r"unknown layer 'layer_2' \(near: .*layer2.*named_modules"),
         (tiny.convnet(), 0, "conv", "unknown layer 'conv'.*named_modules"),
+        (tiny.convnet(), 0, nn.Conv2d(3, 6, 1), "unknown layer 'Conv2d'"),
+        (tiny.convnet(), 0, 5, "unknown layer 5"),
         (tiny.convnet(), 0, "5", r"layer '5' gives \[2, 4\], not \[n, K, h, w\]"),
         (tiny.convnet(), 0, "3", r"gives \[2, 6, 2, 2\].* at least 4x4 cells:.*earlier.*larger images"),
         (tiny.convnet(), 4, "0", r"class 4 is out of range: expected 0\.\.3"),
@@ -92,7 +111,7 @@ class Unused(nn.Module):
         (Unused(), 0, "spare", "layer 'spare' does not run"),
         (tiny.mlp(), 0, "0", r"does not take images of shape \[3, 8, 8\]"),
     ],
-    ids=["near", "unknown", "vector", "coarse", "high", "low", "length", "float", "unused", "shape"],
+    ids=["near", "unknown", "foreign", "number", "vector", "coarse", "high", "low", "length", "float", "unused", "shape"],
 )
 def test_what_cannot_be_is_named_and_leaves_the_model_as_it_was(model, classes, layer, message):
     model.train()

@@ -9,7 +9,7 @@ import torch
 import torchmetrics
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny import K, convnet, fitted, floats, half_frozen, mlp, same_weights, untouched
+from tiny import K, Returns, convnet, fitted, floats, half_frozen, mlp, same_weights, untouched
 from torch import nn
 from torch.nn import functional as F
 
@@ -168,6 +168,37 @@ def test_relearning_takes_some_time_and_the_same_every_time(relearn, settings, l
 
 
 @pytest.mark.parametrize("relearn", RELEARN)
+def test_relearning_names_bad_settings_before_any_work(relearn, lost, monkeypatch):
+    monkeypatch.setattr(metrics, "evaluate", lambda *_: pytest.fail("work began"))
+    for bad in ({"cap": -1}, {"cap": 2.5}, {"lr": 0.0}, {"batch_size": 0}):
+        (name,) = bad
+        with pytest.raises(ValueError, match=f"{name} is {bad[name]}"):
+            relearn(*lost, **bad)
+    with pytest.raises(ValueError, match="requires a gradient"):
+        relearn(mlp().requires_grad_(False), *lost[1:])
+    with pytest.raises(ValueError, match="5 logits but the"):
+        relearn(lost[0], mlp(K + 1), *lost[2:])
+
+
+@pytest.mark.parametrize("relearn", RELEARN)
+def test_a_cap_of_zero_asks_whether_anything_was_lost(relearn, lost):
+    assert relearn(*lost, cap=0) is None and relearn(lost[1], *lost[1:], cap=0) == 0
+
+
+@pytest.mark.parametrize("relearn", RELEARN)
+@pytest.mark.parametrize("caller", [torch.no_grad, torch.inference_mode])
+def test_relearning_trains_whatever_the_caller_does(relearn, caller, lost):
+    settings = dict(per_epoch=40) if relearn is metrics.relearn_epochs else dict(lr=0.05)
+    with caller():
+        assert relearn(*lost, **settings) == relearn(*lost, **settings) != 0
+
+
+def test_share_is_positive(lost):
+    with pytest.raises(ValueError, match="share is nan"):
+        metrics.relearn_steps(*lost, share=float("nan"))
+
+
+@pytest.mark.parametrize("relearn", RELEARN)
 @pytest.mark.parametrize("make", [convnet, half_frozen])
 def test_relearning_trains_a_copy(relearn, make):
     model, original, train = make(), fitted(convnet(), floats((3, 8, 8)), 20), floats((3, 8, 8))
@@ -255,3 +286,30 @@ def test_a_diverged_model_is_right_about_nothing():
     )
     assert metrics.retain_forget_accuracy(Diverged(), samples, [0]) == (0, 0)
     assert metrics.prediction_distribution(Diverged(), samples).sum() == 0
+
+
+@pytest.mark.parametrize(
+    "forget, message",
+    [([K], f"forget class {K} is out of range"), ([-1], "forget class -1"), (1, "given as 1"), ("1", "given as '1'")],
+)
+def test_classes_out_of_range_are_named(forget, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.retain_forget_accuracy(AS_LOGITS, predicted([0, 1], [0, 1]), forget)
+
+
+MEASURES = [metrics.predictions, metrics.evaluate, metrics.per_class_accuracy, metrics.prediction_distribution]
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_a_model_or_labels_of_other_classes_are_named(measure):
+    with pytest.raises(ValueError, match="4 logits but the data has 3 classes"):
+        measure(AS_LOGITS, Samples(torch.zeros(2, K), [0, 1], K - 1))
+    with pytest.raises(ValueError, match=r"labels outside 0\.\.3"):
+        measure(AS_LOGITS, Samples(torch.zeros(2, K), [0, K], K))
+
+
+def test_logits_are_taken_out_of_what_a_model_returns():
+    model, samples = Returns(lambda z: {"logits": z}, always=True), floats((6,))
+    assert torch.equal(metrics.logits(model, samples), metrics.logits(model.net, samples))
+    with pytest.raises(ValueError, match="the model returns a tuple"):
+        metrics.evaluate(Returns(lambda z: (z,), always=True), samples)

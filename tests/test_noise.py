@@ -2,11 +2,12 @@ import copy
 
 import pytest
 import torch
-from tiny import SHAPES, K, convnet, half_frozen, mlp, plain, same_weights, sequence_net, untouched
+from tiny import SHAPES, K, Returns, convnet, half_frozen, mlp, plain, same_weights, sequence_net, untouched
+from torch import nn
 from torch.nn import functional as F
 
 from unsir_utils import noise
-from unsir_utils.noise import Noise, learn_noise, unlearned_noise
+from unsir_utils.noise import Noise, blank_images, learn_noise, unlearned_noise
 
 EVERY_MODEL = pytest.mark.parametrize("make", SHAPES, ids=lambda make: make.__name__)
 QUICK = dict(per_class=3, steps=2)
@@ -71,10 +72,48 @@ def test_the_control_is_the_noise_before_its_first_step():
     assert torch.equal(control.labels, hardly.labels) and control.samples == 0
 
 
-@pytest.mark.parametrize("bad", [dict(forget=[]), dict(per_class=0), dict(per_class=2.5)], ids=str)
-def test_the_control_names_bad_settings(bad):
+@pytest.mark.parametrize("control", [unlearned_noise, blank_images])
+@pytest.mark.parametrize(
+    "bad",
+    [dict(forget=[]), dict(forget=3), dict(forget="cat"), dict(forget=[-1]), dict(per_class=0), dict(per_class=2.5)],
+    ids=str,
+)
+def test_the_control_names_bad_settings(control, bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
-        unlearned_noise(**dict(forget=[1], shape=(3, 8, 8)) | bad)
+        control(**dict(forget=[1], shape=(3, 8, 8)) | bad)
+
+
+@pytest.mark.parametrize("caller", [torch.no_grad, torch.inference_mode])
+def test_noise_is_learned_whatever_the_caller_does(caller):
+    with caller():
+        learned = learn_noise(convnet(), [1], (3, 8, 8), **QUICK)
+    assert torch.equal(learned.images, learn_noise(convnet(), [1], (3, 8, 8), **QUICK).images)
+
+
+def test_a_model_may_work_in_place_on_the_noise(float32):
+    """A ReLU before a ReLU changes nothing."""
+    in_place, expected = (nn.Sequential(nn.ReLU(inplace), mlp()) for inplace in (True, False))
+    one, other = (learn_noise(model, [1], (6,), per_class=3, steps=3).images for model in (in_place, expected))
+    assert torch.equal(one, other) and (one < 0).any()
+
+
+def test_noise_comes_as_float32_whatever_torchs_default():
+    makers = [lambda: learn_noise(convnet(), [1], (3, 8, 8), **QUICK)]
+    makers += [lambda control=control: control([1], (3, 8, 8), per_class=3) for control in (unlearned_noise, blank_images)]
+    expected, model = [make().images for make in makers], convnet()
+    makers[0] = lambda: learn_noise(model, [1], (3, 8, 8), **QUICK)
+    try:
+        torch.set_default_dtype(torch.float64)
+        found = [make().images for make in makers]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert all(torch.equal(one, other) and one.dtype == torch.float32 for one, other in zip(found, expected, strict=True))
+
+
+def test_a_model_that_returns_no_logits_in_train_mode_is_refused_before_its_noise_is_learned(monkeypatch):
+    monkeypatch.setattr(F, "cross_entropy", lambda *_, **__: pytest.fail("work began"))
+    with pytest.raises(ValueError, match="the model returns a tuple"):
+        learn_noise(Returns(lambda z: (z, z)), [1], (6,), batchnorm="train")
 
 
 def test_classes_learned_together_equal_each_learned_alone(float32, monkeypatch):
@@ -82,7 +121,7 @@ def test_classes_learned_together_equal_each_learned_alone(float32, monkeypatch)
 
     def learned(forget, first):
         with monkeypatch.context() as patch:
-            patch.setattr(torch, "randn", lambda n, *shape: start[first : first + n].clone())
+            patch.setattr(torch, "randn", lambda n, *shape, **_: start[first : first + n].clone())
             return learn_noise(convnet(), forget, (3, 8, 8), per_class=5, steps=6).images
 
     alone = torch.cat([learned([2], 0), learned([0], 5)])
@@ -159,6 +198,8 @@ def test_weight_penalty_keeps_the_noise_small():
 def test_first_and_labelled_keep_the_rest():
     learned = Noise(torch.arange(6.0).view(3, 2), torch.tensor([2, 2, 3]), [1.0], 0.5, 3)
     assert learned.first(2).images.tolist() == [[0, 1], [2, 3]] and learned.first(2).labels.tolist() == [2, 2]
+    with pytest.raises(ValueError, match="n is -1"):
+        learned.first(-1)
     assert learned.labelled(0).labels.tolist() == [0, 0, 0] and learned.labels.tolist() == [2, 2, 3]
 
 
@@ -179,6 +220,7 @@ def test_first_and_labelled_keep_the_rest():
         (dict(forget=[K]), f"forget class {K}"),
         (dict(forget=[]), "no forget class"),
         (dict(forget=[1.0]), "forget class 1.0"),
+        (dict(forget=3), "forget class is given as 3"),
         (dict(shape=(1, 8, 8)), r"does not take images of shape \[1, 8, 8\]"),
     ],
     ids=str,

@@ -43,6 +43,60 @@ def test_method_lines_show_the_means_in_the_order_of_the_records(axis):
     assert [list(map(float, end)) for end in ends] == [[1, 65], [90, 80]]
 
 
+UNDEFINED = float("nan")
+HOSTILE = {
+    "undefined": [UNDEFINED] * 4,
+    "missing": [None] * 4,
+    "one method lost": [UNDEFINED, UNDEFINED, 70.0, 70.0],
+    "equal": [50.0] * 4,
+    "at the edges": [0.0, 0.0, 100.0, 100.0],
+    "a single row": [50.0],
+}
+
+
+@pytest.mark.parametrize("given", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("draw", ["method_lines", "sweep_lines", "heat_map", "a heat map around zero"])
+@pytest.mark.filterwarnings("error")
+def test_a_figure_of_records_stands_whatever_they_hold(axis, given, draw):
+    records = pd.DataFrame({"A_Dr": given, "A_Df": given, "lr": [0.0, 0.1, 0.0, 0.1][: len(given)], "seed": 0})
+    records["method"] = ["UNSIR", "UNSIR", "Original", "Original"][: len(given)]
+    if draw.endswith("_lines"):
+        plots.method_lines(axis, records) if draw == "method_lines" else plots.sweep_lines(
+            axis, records, "lr", "rate", log=True
+        )
+    else:
+        plots.heat_map(axis, records, "lr", "seed", "A_Df", "A_Df", around_zero="zero" in draw)
+        assert not any("nan" in text.get_text() for text in axis.texts)
+    plots.legend_below(axis.figure, [axis])
+    axis.figure.canvas.draw()
+
+
+def test_a_heat_map_keeps_the_cells_that_are_undefined(axis):
+    runs = pd.DataFrame(
+        [(0.1, 1, UNDEFINED), (0.2, 1, 5.0), (0.1, 2, UNDEFINED), (0.2, 2, UNDEFINED)], columns=["x", "y", "gain"]
+    )
+    plots.heat_map(axis, runs, "x", "y", "gain", "gain")
+    assert [t.get_text() for t in axis.get_xticklabels()] == ["0.1", "0.2"]
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["2", "1"]
+    assert [t.get_text() for t in axis.texts] == ["5"]
+
+
+def test_a_class_whose_value_is_undefined_has_no_bar(axis):
+    plots.class_bars(axis, torch.tensor([10.0, UNDEFINED]), ["a", "b"], [1], "accuracy (%)")
+    axis.figure.canvas.draw()
+    assert [bar.get_height() for bar in axis.patches][0] == 10 and axis.patches[1].get_height() != 0
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["a", "b"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_noise_that_diverged_and_an_empty_row_are_still_pictures():
+    figure = plots.image_grid({"nothing": torch.zeros(0, 3, 4, 4), "diverged": torch.full((2, 3, 4, 4), UNDEFINED)})
+    figure.canvas.draw()
+    assert sum(len(a.images) for a in figure.axes) == 2
+    plt.close(figure)
+    assert plots.image_grid({"nothing": torch.zeros(0, 3, 4, 4)}).axes
+
+
 def test_image_grid_keeps_every_picture(axis):
     figure = plots.image_grid({"real": torch.zeros(3, 3, 4, 4, dtype=torch.uint8), "noise": torch.randn(2, 3, 4, 4)})
     assert sum(len(a.images) for a in figure.axes) == 5

@@ -4,6 +4,7 @@ import pytest
 import tiny
 import torch
 import yaml
+from torch.nn import functional as F
 
 from unsir_utils import presets
 from unsir_utils.paths import REPOSITORY
@@ -52,6 +53,19 @@ def test_a_single_override_leaves_the_rest_as_it_is(name, retain):
 def test_an_unknown_setting_is_refused(name, retain):
     with pytest.raises(TypeError, match="nois_steps"):
         getattr(presets, name)(tiny.convnet(), [1], retain, nois_steps=3)
+
+
+@BOTH
+@pytest.mark.parametrize("setting, value", [("retain_per_class", -1), ("repair_lr", 0.0), ("noise_steps", 0), ("copies", 0)])
+def test_bad_settings_are_named_before_any_work(name, setting, value, retain, monkeypatch):
+    monkeypatch.setattr(F, "cross_entropy", lambda *_, **__: pytest.fail("work began"))
+    with pytest.raises(ValueError, match=f"{value}: expected"):
+        getattr(presets, name)(tiny.convnet(), [1], retain, **{setting: value})
+
+
+def test_an_unknown_preset_is_named():
+    with pytest.raises(ValueError, match="unknown preset 'quick': choose one of fast, best"):
+        presets.preset("quick")
 
 
 @tiny.committed_results

@@ -1,19 +1,24 @@
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from tiny import claim_test
 
 from unsir_utils import report
-from unsir_utils.results import Results, claims, finding
+from unsir_utils.claims import claims
+from unsir_utils.judge import VERDICTS, judge
+from unsir_utils.results import Results
+
+HOLDS, FAILS = (0.0, 0.1, 0.2), (9.0, 9.1, 9.2)
 
 
 @pytest.fixture
 def profile(tmp_path, monkeypatch) -> str:
     """Two notebooks' findings: claim 1 tested twice and claim E once, claim 6 by seconds."""
     monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
-    Results("09_later", "smoke").findings([finding("E", "the pair", [False], "3 points")], "One.")
-    again = [finding(1, "at other rates", [True]), finding(1, "at rates", [True], controls={"No noise": [True]})]
+    Results("09_later", "smoke").findings(judge([claim_test("E", "the pair", *FAILS)]), "One.")
+    again = judge([claim_test(1, "at other rates", *HOLDS), claim_test(1, "at rates", *HOLDS, without=HOLDS)])
     Results("01_first", "smoke").findings(again, "Two.")
-    Results("06_fast", "smoke").findings([finding(6, "faster", [False])], "Three.", timed=True)
+    Results("06_fast", "smoke").findings(judge([claim_test(6, "faster", *FAILS)]), "Three.", timed=True)
     return "smoke"
 
 
@@ -52,15 +57,20 @@ def test_every_verdict_has_its_square(profile):
     plt.close(figure)
 
 
-def test_findings_can_only_say_what_the_report_knows():
-    met = [[True, True], [True, False], [False, False]]
-    said = {finding(1, "", rows, controls=c)["verdict"] for rows in met for c in ({}, {"No noise": [True, True]})}
-    assert said == set(report.VERDICTS) - {report.UNTESTED}
+def test_the_report_knows_every_verdict():
+    assert set(report.VERDICTS) == {*VERDICTS, report.UNTESTED}
+
+
+def test_findings_of_an_older_form_are_read_all_the_same(profile, tmp_path):
+    old = pd.DataFrame([{"claim": "3", "tested": "relearning", "rows met": "1 of 1", "verdict": "holds"}])
+    old.to_csv(tmp_path / profile / "tables" / "02_old_findings.csv", index=False)
+    (line,) = report.findings(profile).query("claim == '3'").to_dict("records")
+    assert (line["verdict"], line["replicates"]) == ("holds", "")
 
 
 def test_the_overview_shows_what_each_profile_found(profile, tmp_path):
-    Results("01_cifar10", profile).findings([finding(1, "at rates", [True])], "One.")
-    Results("01_cifar10", "quick").findings([finding(1, "at rates", [False])], "One.")
+    Results("01_cifar10", profile).findings(judge([claim_test(1, "at rates", *HOLDS)]), "One.")
+    Results("01_cifar10", "quick").findings(judge([claim_test(1, "at rates", *FAILS)]), "One.")
     for p in (profile, "quick"):
         (tmp_path / p / "01_cifar10.ipynb").write_text(
             '{"cells": [], "metadata": {"unsir": {"seconds": 7.6}}, "nbformat": 4}'

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -94,6 +95,81 @@ def test_shuffled_pairs_every_image_with_its_label_once():
     assert [len(y) for _, y in first] == [4, 5] and first != second
     pairs = [pair for x, y in first for pair in zip(x, y, strict=True)]
     assert sorted(pairs) == list(enumerate(LABELS + [2]))
+
+
+IMAGES = torch.arange(24.0).view(3, 2, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        torch.tensor([[2], [0], [1]]),
+        torch.tensor([2, 0, 1], dtype=torch.int32),
+        torch.tensor([2.0, 0.0, 1.0]),
+        [2, 0, 1],
+        np.array([2, 0, 1], dtype=np.uint8),
+        np.array([[2.0], [0.0], [1.0]]),
+    ],
+    ids=["[n, 1]", "int32", "float", "list", "numpy", "numpy [n, 1]"],
+)
+def test_labels_become_int64_of_one_axis(labels):
+    samples = Samples(IMAGES, labels, K)
+    assert samples.labels.dtype == torch.int64 and samples.labels.tolist() == [2, 0, 1]
+    assert samples.only([2]).shape == (2, 2, 2) and torch.equal(samples.only([0]).images, IMAGES[1:2])
+
+
+@pytest.mark.parametrize(
+    "images, dtype",
+    [
+        (IMAGES.double(), torch.float32),
+        (IMAGES.bfloat16(), torch.float32),
+        (IMAGES.numpy().astype(np.float64), torch.float32),
+        (IMAGES.numpy().astype(np.uint8), torch.uint8),
+        (list(IMAGES), torch.float32),
+        (list(IMAGES.numpy()), torch.float32),
+        (IMAGES.tolist(), torch.float32),
+    ],
+    ids=["float64", "bfloat16", "numpy", "bytes", "tensors", "arrays", "lists"],
+)
+def test_images_become_one_tensor_of_bytes_or_float32(images, dtype):
+    samples = Samples(images, [0, 1, 2], K)
+    assert samples.images.dtype == dtype and torch.equal(samples.images.float(), IMAGES)
+
+
+@pytest.mark.parametrize(
+    "images, labels, message",
+    [
+        (IMAGES, torch.zeros(4).long(), "3 images but 4 labels"),
+        (IMAGES, torch.eye(3), r"labels are torch.float32 \[3, 3\]"),
+        (IMAGES, [0.5, 1, 2], r"labels are torch.float32 \[3\]"),
+        (IMAGES, [float("nan"), 1, 2], r"labels are torch.float32 \[3\]"),
+        (IMAGES.int(), [0, 1, 2], r"images are torch.int32 \[3, 2, 2, 2\]: expected"),
+        (IMAGES.bool(), [0, 1, 2], "images are torch.bool"),
+        (torch.zeros(3), [0, 1, 2], r"images are torch.float32 \[3\]"),
+    ],
+)
+def test_what_are_no_samples_is_named(images, labels, message):
+    with pytest.raises(ValueError, match=message):
+        Samples(images, labels, K)
+
+
+@pytest.mark.parametrize(
+    "ask, message",
+    [
+        (lambda s: s.draw(-1), "per_class is -1"),
+        (lambda s: s.draw(2.5), "per_class is 2.5"),
+        (lambda s: s.first(0), "per_class is 0"),
+        (lambda s: next(s.batches(-1)), "size is -1"),
+        (lambda s: next(s.shuffled(0)), "size is 0"),
+        (lambda s: s.only(3), "class is given as 3: expected a list"),
+        (lambda s: s.without("cat"), "class is given as 'cat'"),
+        (lambda s: s.without([K]), f"class {K} is out of range"),
+        (lambda s: s[0], r"expected \[n, ...\]"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_named(ask, message):
+    with pytest.raises(ValueError, match=message):
+        ask(numbered(LABELS))
 
 
 def test_length_shape_and_index():

@@ -53,13 +53,17 @@ def test_difficulty_scales_the_nuisances():
     assert easy < 1 < middling < hard
 
 
-@pytest.mark.parametrize("n_classes", [-1, 0, 1, 101])
-def test_too_few_or_too_many_classes_are_named(n_classes):
-    with pytest.raises(ValueError, match=f"2 to 100 classes, not {n_classes}"):
-        shapes.draw(n_classes, 1, seed=0)
+@pytest.mark.parametrize("n_classes", [-1, 0, 1, 101, 2.0, "ten", True, None])
+def test_a_number_of_classes_that_cannot_be_is_named(n_classes):
+    for ask in (lambda: shapes.draw(n_classes, 1, seed=0), lambda: shapes.class_names(n_classes)):
+        with pytest.raises(ValueError, match=f"shapes has 2 to 100 classes, not {n_classes!r}"):
+            ask()
 
 
-@pytest.mark.parametrize("per_class", [0, -3])
-def test_no_image_a_class_is_named(per_class):
-    with pytest.raises(ValueError, match=f"per_class is {per_class}"):
-        shapes.draw(2, per_class, seed=0)
+@pytest.mark.parametrize(
+    "bad", [dict(per_class=0), dict(per_class=-3), dict(per_class=1.5), dict(difficulty=-1), dict(difficulty=float("nan"))]
+)
+def test_what_cannot_be_drawn_is_named(bad):
+    ((name, value),) = bad.items()
+    with pytest.raises(ValueError, match=f"{name} is {value}"):
+        shapes.draw(2, **(dict(per_class=1, seed=0) | bad))

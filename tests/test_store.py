@@ -9,6 +9,7 @@ from tiny import convnet, floats, pixels, same_weights
 
 from unsir_utils import models, store
 from unsir_utils.data import Data
+from unsir_utils.provenance import listening
 from unsir_utils.store import Recipe, trained
 
 ONECYCLE = Recipe("tiny", epochs=4, batch_size=8)
@@ -116,7 +117,7 @@ def test_a_damaged_record_vouches_for_nothing(tmp_path, epochs_run):
 def test_a_damaged_state_of_an_interrupted_training_is_set_aside(content, tmp_path, epochs_run):
     partial = tmp_path / f"{ONECYCLE.name(data())}.partial"
     partial.write_bytes(content)
-    with pytest.warns(UserWarning, match="cannot be read; the training starts anew"):
+    with pytest.warns(UserWarning, match="cannot be gone on from .*; the training starts anew"):
         trained(ONECYCLE, data(), tmp_path)
     assert len(epochs_run) == ONECYCLE.epochs and not partial.exists()
     assert partial.with_name(f"{partial.name}.damaged").read_bytes() == content
@@ -213,20 +214,123 @@ def test_concurrent_callers_train_once(tmp_path, monkeypatch, epochs_run):
 
 
 @pytest.mark.parametrize(
-    "recipe, message",
+    "setting, message",
     [
-        (Recipe("tiny", 0), "epochs is 0"),
-        (Recipe("tiny", 1, training="lion"), "unknown training 'lion': choose one of onecycle, adamw, released"),
-        (Recipe("tiny", 1, left_out=range(4)), "all 4 classes"),
-        (Recipe("tiny", 1, left_out=(9,)), "class 9 is out of range"),
-        (Recipe("tiny", 1, batch_size=0), "batch_size is 0"),
-        (Recipe("tiny", 1, lr=0.0), "lr is 0"),
-        (Recipe("LeNet", 1), "unknown architecture 'LeNet': choose one of ResNet18"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"epochs": "3"}, "epochs is '?3"),
+        ({"epochs": 1.5}, "epochs is 1.5"),
+        ({"training": "lion"}, "unknown training 'lion': choose one of onecycle, adamw, released"),
+        ({"left_out": range(4)}, "all 4 classes"),
+        ({"left_out": (9,)}, "class 9 is out of range"),
+        ({"left_out": 1}, "left_out is 1: expected a list"),
+        ({"left_out": "1"}, "left_out is '1': expected a list"),
+        ({"left_out": ["a"]}, "left_out is 'a'"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"lr": 0.0}, "lr is 0"),
+        ({"lr": "0.1"}, "lr is '0.1': expected a number"),
+        ({"lr": float("nan")}, "lr is nan"),
+        ({"head_factor": -1}, "head_factor is -1"),
+        ({"seed": "x"}, "seed is 'x'"),
+        ({"weights": 1}, "architecture and weights are 'tiny' and 1"),
+        ({"architecture": "LeNet"}, "unknown architecture 'LeNet': choose one of ResNet18"),
     ],
+    ids=str,
 )
-def test_a_bad_recipe_is_named(recipe, message, tmp_path):
+def test_a_bad_recipe_is_named(setting, message, tmp_path, epochs_run):
     with pytest.raises(ValueError, match=message):
-        trained(recipe, data(), tmp_path)
+        trained(Recipe(**{"architecture": "tiny", "epochs": 1, **setting}), data(), tmp_path)
+    assert not epochs_run
+
+
+def test_a_whole_rate_and_the_same_as_a_float_are_one_recipe():
+    one, other = (dataclasses.replace(ONECYCLE, lr=lr) for lr in (1, 1.0))
+    assert one.name(data()) == other.name(data())
+
+
+def test_another_precision_is_another_model(monkeypatch):
+    names = set()
+    for setting in ("auto", "", "float32"):
+        monkeypatch.setenv("UNSIR_PRECISION", setting)
+        names.add(ONECYCLE.name(data()))
+    assert len(names) == 2
+
+
+def refuse(*_, **__):
+    raise PermissionError(13, "Permission denied")
+
+
+def test_a_finished_model_may_lie_in_a_folder_that_cannot_be_written(tmp_path, monkeypatch, epochs_run):
+    before = trained(ONECYCLE, data(), tmp_path)
+    monkeypatch.setattr(store.FileLock, "acquire", refuse)
+    monkeypatch.setattr(store, "write", refuse)
+    monkeypatch.setattr(store.Path, "mkdir", refuse)
+    assert same_weights(trained(ONECYCLE, data(), tmp_path).model, before.model)
+    with pytest.raises(OSError, match="is to be trained, but .* cannot be written .*: make it writable, .* UNSIR_MODELS"):
+        trained(RELEASED, data(), tmp_path)
+    assert len(epochs_run) == ONECYCLE.epochs
+
+
+def full(*_, **__):
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_does_not_end_a_training_and_is_named_at_its_end(tmp_path, monkeypatch, epochs_run):
+    monkeypatch.setattr(store, "SAVE_EVERY_S", 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.warns(UserWarning, match=r"partial could not be written .*No space left"):
+            trained(ONECYCLE, data(), tmp_path)
+    assert len(epochs_run) == ONECYCLE.epochs
+    monkeypatch.setattr(store, "save_file", full)
+    with pytest.raises(OSError, match="is trained but could not be stored in .*No space left.* UNSIR_MODELS"):
+        trained(RELEASED, data(), tmp_path)
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_an_interruption_says_what_is_kept(tmp_path, monkeypatch, capsys):
+    one_epoch, run = store.one_epoch, []
+
+    def interrupted(*args, **options):
+        run.append(1)
+        if len(run) in (1, 4):
+            raise KeyboardInterrupt
+        return one_epoch(*args, **options)
+
+    monkeypatch.setattr(store, "one_epoch", interrupted)
+    monkeypatch.setattr(store, "SAVE_EVERY_S", 0)
+    said = []
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            trained(ONECYCLE, data(), tmp_path)
+        said.append(capsys.readouterr().err)
+    name = ONECYCLE.name(data())
+    assert f"Training of {name} was interrupted: nothing was kept yet" in said[0]
+    assert f"{name} was interrupted: 2 of 4 epochs are kept in" in said[1] and "goes on from there" in said[1]
+
+
+@pytest.mark.parametrize(
+    "change", [{"model": {"a": torch.ones(1)}}, {"epoch": 4}, {"epoch": 9}, {"history": []}, {"optimiser": {}}]
+)
+def test_another_trainings_state_is_set_aside(change, tmp_path, monkeypatch, epochs_run):
+    whole = trained(ONECYCLE, data(), tmp_path / "whole").model
+    model = convnet(seed=5)
+    optimiser, schedule = store.TRAININGS["onecycle"](store.parameter_groups(model, 0.05), 20)
+    state = {"epoch": 1, "history": [{}], "seconds": 0.0, "model": model.state_dict(), "optimiser": optimiser.state_dict()}
+    partial = tmp_path / f"{ONECYCLE.name(data())}.partial"
+    torch.save({**state, "schedule": schedule.state_dict(), **change}, partial)
+    epochs_run.clear()
+    with pytest.warns(UserWarning, match="cannot be gone on from .*; the training starts anew"):
+        assert same_weights(trained(ONECYCLE, data(), tmp_path).model, whole)
+    assert len(epochs_run) == ONECYCLE.epochs and partial.with_name(f"{partial.name}.damaged").exists()
+
+
+def test_a_case_hears_of_every_model_that_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "FOLDER", tmp_path)
+    for _ in range(2):
+        with listening() as heard:
+            found = trained(ONECYCLE, data())
+        assert heard["networks"] == {found.name: {"sha256": found.sha256, "seconds": found.seconds}}
+    assert store.checksum(found.name) == found.sha256 and store.checksum("another") is None
 
 
 def test_training_learns(tmp_path):

@@ -1,11 +1,15 @@
+import copy
+import inspect
 import math
 
 import pytest
 import torch
+from tiny import same_weights
 
 from unsir_utils import metrics, models, store, study
 from unsir_utils.baselines import MaskedLogits
-from unsir_utils.study import METHODS, best, choose, compare, scenario, sweep
+from unsir_utils.study import METHODS, best, choose, compare, grid, scenario, sweep
+from unsir_utils.unsir import unsir
 
 REQUEST = dict(
     data={"name": "shapes", "n_classes": 4, "per_class": 12},
@@ -28,7 +32,7 @@ def empty_store(tmp_path_factory):
 
 
 def forget_all():
-    for cached in (study._trained, study._noise, study.load_once):
+    for cached in (study._trained_once, study._learned, study.load_once):
         cached.cache_clear()
 
 
@@ -46,6 +50,10 @@ def tiny():
         ([(50, 4.0), (90, 4.0)], 1.0, 1),
         ([(10, 0.0), (99, 1.5)], 1.0, 0),
         ([(90, 0.0), (90, 0.5)], 1.0, 0),
+        ([(math.nan, math.nan), (10, 99.0)], 1.0, 1),
+        ([(10, 99.0), (math.nan, 0.0)], 1.0, 0),
+        ([(None, None), (99, math.nan), (10, 99.0)], 1.0, 2),
+        ([(math.nan, math.nan), (None, None)], 1.0, 0),
     ],
 )
 def test_best_by_hand(accuracies, tolerance, chosen):
@@ -62,8 +70,8 @@ def test_choose_marks_exactly_one_by_its_validation_accuracy(rates):
 
 
 def test_settings_are_chosen_on_validation_data(tiny, monkeypatch):
-    seen, measure = [], metrics.retain_forget_accuracy
-    monkeypatch.setattr(metrics, "retain_forget_accuracy", lambda m, s, f: seen.append(s) or measure(m, s, f))
+    seen, predictions = [], metrics.predictions
+    monkeypatch.setattr(metrics, "predictions", lambda m, s: seen.append(s) or predictions(m, s))
     choose("NegGrad", [{"lr": 0.01}], {}, **REQUEST)
     assert seen == [tiny.loaded.validation]
     compare({"Original": ["Original", {}]}, **REQUEST)
@@ -88,7 +96,7 @@ def test_compare_measures_every_method(tiny):
 
 def test_compare_gives_the_same_records_every_time():
     def records(seed):
-        study._noise.cache_clear()
+        study._learned.cache_clear()
         labels = {name: [name, OPTIONS.get(name, {})] for name in ("NegGrad", "Fisher", "No noise", "UNSIR")}
         return [{k: v for k, v in r.items() if k != "seconds"} for r in compare(labels, seed=seed, **REQUEST)]
 
@@ -120,7 +128,7 @@ def test_the_relearn_time_of_the_masked_model_is_that_of_the_bare_network(tiny):
 
 
 def test_noise_is_learned_once_for_all_rates_and_its_seconds_count(tiny, monkeypatch):
-    study._noise.cache_clear()
+    study._learned.cache_clear()
     learned, learn = [], study.learn_noise
     monkeypatch.setattr(study, "learn_noise", lambda *a, **o: learned.append(learn(*a, **o)) or learned[-1])
     seconds = [study.apply("UNSIR", tiny, **NOISE, impair_lr=lr)[1] for lr in (0.01, 0.02)]
@@ -132,10 +140,10 @@ def test_noise_is_learned_once_for_all_rates_and_its_seconds_count(tiny, monkeyp
 def test_retrain_never_saw_the_forget_classes(tiny, monkeypatch):
     recipes = []
     monkeypatch.setattr(study, "trained", lambda recipe, data: recipes.append(recipe))
-    study._trained.cache_clear()
+    study._trained_once.cache_clear()
     with pytest.raises(AttributeError):
         study.apply("Retrain", tiny)
-    study._trained.cache_clear()
+    study._trained_once.cache_clear()
     assert [recipe.left_out for recipe in recipes] == [(1, 2)]
 
 
@@ -171,7 +179,7 @@ def test_a_sweep_gives_each_method_the_settings_that_it_takes(tiny, tmp_path, mo
 def test_a_sweep_over_the_requests_changes_the_scenario(tmp_path, monkeypatch):
     monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
     settings = [{"forget": [1], "n": 1}, {"forget": [0, 1, 2], "n": 3}]
-    swept = sweep(settings, {"Masked logits": ["Masked logits", {}]}, [0], **REQUEST)
+    swept = sweep(settings, {"Masked logits": ["Masked logits", {}]}, [0], labels=["n"], **REQUEST)
     expected = [compare({"m": ["Masked logits", {}]}, **{**REQUEST, "forget": s["forget"]})[0]["A_Dr"] for s in settings]
     assert swept.A_Dr.tolist() == expected and swept.n.tolist() == [1, 3]
 
@@ -186,3 +194,166 @@ def test_the_controls_replace_the_noise_one_for_one(tiny):
     for image, label in zip(again.images, again.labels, strict=True):
         ((same,),) = torch.nonzero((subset.inputs() == image).flatten(1).all(1)).T
         assert subset.labels[same] == label
+
+
+@pytest.fixture
+def diverged(tiny):
+    """The network is right about every test image but one, whose logits are nan."""
+
+    def spoil(of):
+        class Spoiled(torch.nn.Module):
+            def forward(self, x):
+                z = torch.zeros(len(x), 4)
+                z[:, 0] = torch.where((x == spoilt).flatten(1).all(1), math.nan, 1.0)
+                return z
+
+        spoilt = of.inputs(slice(0, 1))
+        return Spoiled()
+
+    return spoil
+
+
+def test_a_diverged_network_is_undefined(tiny, diverged):
+    for measured in (
+        study.measure(diverged(tiny.loaded.test), tiny),
+        study.validate(diverged(tiny.loaded.validation), tiny),
+    ):
+        assert measured and all(math.isnan(value) for value in measured.values())
+    again = study.relearn(diverged(tiny.forget_set), tiny, **RELEARNING | {"watched": 100})
+    assert len(again) == 2 and all(math.isnan(value) for value in again.values())
+
+
+def test_measures_are_those_of_metrics(tiny):
+    model, test = tiny.original, tiny.loaded.test
+    measured = study.measure(model, tiny)
+    spread = metrics.prediction_distribution(model, test.only(tiny.forget))
+    assert (measured["A_Dr"], measured["A_Df"]) == metrics.retain_forget_accuracy(model, test, tiny.forget)
+    assert measured["entropy"] == metrics.normalised_entropy(spread) and measured["largest_share"] == spread.max().item()
+    held_out = study.validate(model, tiny)
+    assert tuple(held_out.values()) == metrics.retain_forget_accuracy(model, tiny.loaded.validation, tiny.forget)
+
+
+@pytest.mark.parametrize("diverge, expected", [((0,), 1), ((1,), 0), ((0, 1), 0)], ids=["the first", "the second", "all"])
+def test_a_diverged_candidate_is_chosen_only_where_all_diverged(diverge, expected, monkeypatch):
+    tried = []
+
+    def apply(method, s, **options):
+        model = copy.deepcopy(s.original)
+        if len(tried) in diverge:
+            next(model.parameters()).data.fill_(math.nan)
+        tried.append(model)
+        return model, 0.0
+
+    monkeypatch.setattr(study, "apply", apply)
+    records = choose("NegGrad", [{"lr": 0.1}, {"lr": 0.2}], {}, **REQUEST)
+    assert [record["chosen"] for record in records] == [i == expected for i in range(2)]
+    assert [math.isnan(record["A_Df"]) for record in records] == [i in diverge for i in range(2)]
+
+
+SETTINGS = {
+    "noise_per_class": 3,
+    "noise_total": 5,
+    "noise_steps": 3,
+    "noise_lr": 0.3,
+    "penalty": 0.5,
+    "batchnorm": "train",
+    "copies": 3,
+    "impair_lr": 0.01,
+    "impair_epochs": 2,
+    "repair_lr": 0.02,
+    "repair_epochs": 2,
+    "batch_size": 4,
+    "head_factor": 3.0,
+}
+
+
+def test_every_setting_of_unsir_is_tried():
+    assert SETTINGS.keys() == inspect.signature(unsir).parameters.keys() - {
+        "model", "forget", "retain", "noise", "seed", "forgotten"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "setting", [{}, *({k: v} for k, v in SETTINGS.items()), SETTINGS, {"seed": 1}], ids=lambda s: "-".join(s)
+)
+def test_studys_unsir_is_unsir(setting):
+    options = {**NOISE, **{k: v for k, v in setting.items() if k != "seed"}}
+    s = scenario(**REQUEST, seed=setting.get("seed", 0))
+    direct = unsir(s.original, s.forget, s.retain_subset, seed=s.seed, **options).model
+    here = [study.apply("UNSIR", s, **options)[0] for _ in range(2)]  # its noise learned, and kept
+    assert all(same_weights(model, direct) for model in here)
+    if setting:
+        plain = scenario(**REQUEST)
+        assert not same_weights(unsir(plain.original, plain.forget, plain.retain_subset, **NOISE).model, direct)
+
+
+GRID_OPTIONS = {
+    "noise_per_class": 2,
+    "copies": 2,
+    "batch_size": 4,
+    "head_factor": 2.0,
+    "impair_epochs": 2,
+    "repair_epochs": 2,
+}
+
+
+@pytest.mark.parametrize("method", ["UNSIR", *study.CONTROLS])
+@pytest.mark.parametrize("given", [{}, {"batchnorm": "train"}], ids=["eval", "train"])
+def test_a_grid_holds_the_network_of_every_pair(method, given, monkeypatch):
+    if given and method != "UNSIR":
+        pytest.skip("a setting of the noise")
+    options = {**GRID_OPTIONS, **given} | ({"noise_steps": 2} if method == "UNSIR" else {})
+    networks, validate = [], study.validate
+    monkeypatch.setattr(study, "validate", lambda model, s: networks.append(model) or validate(model, s))
+    records = grid(method, [0.01, 0.03], [0.001, 0.02], options, **REQUEST, seed=1)
+    s, pairs = scenario(**REQUEST, seed=1), [(i, r) for i in (0.01, 0.03) for r in (0.001, 0.02)]
+    assert [(record["impair_lr"], record["repair_lr"]) for record in records] == pairs
+    for network, record, (i, r) in zip(networks, records, pairs, strict=True):
+        alone, _ = study.apply(method, s, **options, impair_lr=i, repair_lr=r)
+        assert same_weights(network, alone)
+        held_out = {f"validation_{k}": v for k, v in validate(alone, s).items()}
+        tested = {k: v for k, v in study.measure(alone, s).items() if k in ("A_Dr", "A_Df")}
+        assert record == {"impair_lr": i, "repair_lr": r, **held_out, **tested}
+
+
+def test_a_grids_defaults_are_those_of_the_method(monkeypatch):
+    networks, validate = [], study.validate
+    monkeypatch.setattr(study, "validate", lambda model, s: networks.append(model) or validate(model, s))
+    grid("No noise", [0.02], [0.01], {}, **REQUEST)
+    assert same_weights(networks[0], study.apply("No noise", scenario(**REQUEST))[0])
+
+
+ONE = {"m": ["UNSIR", NOISE]}
+UNKNOWN = [
+    (lambda: sweep([{"penalti": 1}], ONE, [0], **REQUEST), "unknown settings of the sweep: penalti; choose among .*penalty"),
+    (lambda: sweep([{"penalty": 1}], {"m": ["No noise", {}]}, [0], **REQUEST), "unknown settings of the sweep: penalty"),
+    (lambda: sweep([{}], {"m": ["UNSIR", {"penalti": 1}]}, [0], **REQUEST), "unknown options of UNSIR: penalti"),
+    (lambda: sweep([{}], ONE, [0], {"watchd": 1}, **REQUEST), "unknown options of relearning: watchd"),
+    (lambda: sweep([{}], ONE, [0], **REQUEST, penalty=1), "unknown arguments of the sweep: penalty"),
+    (lambda: sweep([{"recipe": {"architecture": "A", "epoch": 1}}], ONE, [0], **REQUEST), "settings of the recipe: epoch"),
+    (lambda: compare({"m": ["UNSIR", {"noise": None}]}, **REQUEST), "unknown options of UNSIR: noise"),
+    (lambda: compare({**ONE, "n": ["Original", {"lr": 1}]}, **REQUEST), "unknown options of Original: lr; there are none"),
+    (lambda: compare(ONE, {"steps": 1}, **REQUEST), "unknown options of relearning: steps"),
+    (lambda: compare(ONE, **REQUEST, sead=1), "unknown settings of the scenario: sead; choose among retain_per_class, seed"),
+    (lambda: choose("FineTune", [{"lr": 1}, {"rate": 1}], {}, **REQUEST), "unknown options of FineTune: rate"),
+    (lambda: choose("FineTune", [{"lr": 1}], {"lr": 2}, **REQUEST), "options of FineTune are given twice: lr"),
+    (lambda: choose("Released", [{"impair_lr": 1}], {"useds": 2}, **REQUEST), "unknown options of Released: useds"),
+    (lambda: grid("UNSIR", [1], [1], {"copy": 2}, **REQUEST), "unknown options of UNSIR: copy"),
+    (lambda: grid("UNSIR", [1], [1], {"repair_lr": 2}, **REQUEST), "options of UNSIR are given twice: repair_lr"),
+    (lambda: grid("FineTune", [1], [1], {}, **REQUEST), "'FineTune' has no pair of rates: choose one of UNSIR, No noise"),
+    (lambda: scenario(**{**REQUEST, "data": {"name": "shapes", "classes": 4}}), "unknown settings of the data: classes"),
+    (lambda: scenario(**{**REQUEST, "recipe": {"architecture": "A", "epochs": 1, "lrs": 1}}), "settings of the recipe: lrs"),
+]
+
+
+@pytest.mark.parametrize("call, message", UNKNOWN, ids=[message[:50] for _, message in UNKNOWN])
+def test_an_unknown_setting_is_named_before_any_work(call, message, monkeypatch):
+    for work in ("trained", "load_once", "run_cases"):
+        monkeypatch.setattr(study, work, lambda *_, **__: pytest.fail("work began"))
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_no_one_copies_the_retain_set_to_ask_its_shape(tiny, monkeypatch):
+    monkeypatch.setattr(study.Scenario, "retain", property(lambda s: pytest.fail("copied")))
+    assert study.CONTROLS["Unlearned noise"](tiny, 2).images.shape == study.CONTROLS["Blank images"](tiny, 2).images.shape

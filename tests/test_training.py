@@ -1,12 +1,14 @@
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
-from tiny import K, convnet, floats, half_frozen, mlp, plain, same_weights
+from tiny import HeadFirst, K, convnet, floats, half_frozen, mlp, plain, same_weights, sequence_net, untouched
 from torch import nn
 from torch.nn import functional as F
 
-from unsir_utils.training import adam, flush_tiny_weights, mode, one_epoch, seeded
+from unsir_utils import models
+from unsir_utils.training import adam, flush_tiny_weights, head, mode, one_epoch, parameter_groups, seeded
 
 SAMPLES = floats((3, 8, 8), 20)
 
@@ -111,6 +113,29 @@ def test_draws_inside_come_from_the_seed_and_those_outside_go_on():
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
 
 
+def test_seeding_the_cpu_touches_no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("every GPU was seeded"))
+    monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: pytest.fail("a GPU was seeded"))
+    with seeded(3):
+        drawn = torch.rand(3)
+    assert torch.equal(drawn, torch.rand(3, generator=torch.Generator().manual_seed(3)))
+
+
+def test_a_gpu_is_seeded_and_its_random_state_comes_back(monkeypatch):
+    """A GPU that is none: its random state is a number in a list."""
+    state = {"cuda:1": 7}
+    current = []
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: state[str(device)])
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda value, device: state.update({str(device): value}))
+    monkeypatch.setattr(torch.cuda, "device", lambda device: current.append(str(device)) or nullcontext())
+    monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: state.update({current[-1]: seed}))
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("every GPU was seeded"))
+    before = torch.get_rng_state()
+    with seeded(3, "cuda:1"):
+        assert state == {"cuda:1": 3}
+    assert state == {"cuda:1": 7} and torch.equal(torch.get_rng_state(), before)
+
+
 def test_the_random_state_comes_back_after_an_error():
     before = torch.get_rng_state()
     with pytest.raises(ZeroDivisionError), seeded(1):
@@ -133,7 +158,7 @@ def test_the_head_may_learn_at_its_own_rate():
     model = convnet()
     start = copy.deepcopy(model)
     before, after = list(start.parameters()), list(model.parameters())
-    one_epoch(model, list(SAMPLES.batches(20)), adam(model, 0.001, head_factor=50.0))
+    one_epoch(model, list(SAMPLES.batches(20)), adam(model, 0.001, 50.0, SAMPLES.inputs()))
     moved = [
         (a - b).abs().max().item() for a, b in zip(after, before, strict=True)
     ]  # Adam's first step is as long as its rate
@@ -142,13 +167,76 @@ def test_the_head_may_learn_at_its_own_rate():
     )
 
 
-def test_without_a_linear_layer_the_last_convolution_is_the_head():
-    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1), nn.BatchNorm2d(2))
-    body, head = adam(model, 0.1, head_factor=2.0).param_groups
-    assert (body["lr"], head["lr"]) == (0.1, 0.2)
-    assert head["params"] == list(model[1].parameters()) and len(body["params"]) == 4
+def pooled_convolution() -> nn.Module:
+    """An All-CNN's head, with what else may stand behind one."""
+    behind = nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(), nn.BatchNorm1d(K), nn.LogSoftmax(1)
+    return nn.Sequential(nn.Conv2d(3, K, 1), nn.Conv2d(K, K, 1), *behind)
 
 
-def test_without_a_head_there_is_no_rate_for_it():
-    with pytest.raises(ValueError, match="no Linear or Conv2d layer"):
-        adam(nn.BatchNorm2d(3), 0.1, head_factor=2.0)
+HEADS = {
+    "declared first": (HeadFirst(), (6,), "head"),
+    "linear": (convnet(), (3, 8, 8), "5"),
+    "frozen": (convnet().requires_grad_(False), (3, 8, 8), "5"),
+    "sequences": (sequence_net(), (2, 5), "4"),
+    "pooled convolution": (pooled_convolution(), (3, 8, 8), "1"),
+    "in place": (nn.Sequential(nn.ReLU(inplace=True), mlp(), nn.ReLU(inplace=True)), (6,), "1.2"),
+    "transformer": (models.vit(K), (3, 32, 32), "heads.head"),
+    "mobile": (models.mobilenet_v2(K), (3, 32, 32), "classifier.1"),
+}
+
+
+@pytest.mark.parametrize("model, shape, name", HEADS.values(), ids=HEADS)
+def test_the_head_is_what_yields_the_logits(model, shape, name):
+    x = torch.randn(2, *shape)
+    with untouched(model), torch.inference_mode():
+        assert head(model, x) is model.get_submodule(name)
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+@pytest.mark.parametrize("model, shape, name", HEADS.values(), ids=HEADS)
+def test_the_head_has_a_group_of_its_own(model, shape, name):
+    body, last = parameter_groups(model, 0.1, 2.0, torch.randn(2, *shape))
+    assert (body["lr"], last["lr"]) == (0.1, 0.2)
+    assert [id(p) for p in last["params"]] == [id(p) for p in model.get_submodule(name).parameters()]
+    assert {id(p) for p in body["params"] + last["params"]} == {id(p) for p in model.parameters()}
+
+
+class TwoHeads(HeadFirst):
+    def forward(self, x):
+        return self.head(self.body(x)) + self.spare(self.body(x))
+
+
+class Cosines(HeadFirst):
+    """The head's weights are used without the layer."""
+
+    def forward(self, x):
+        return F.linear(F.normalize(self.body(x)), F.normalize(self.head.weight))
+
+
+NO_HEAD = {
+    "two": TwoHeads(),
+    "not called": Cosines(),
+    "none": nn.BatchNorm1d(6),
+    "narrower": nn.Sequential(mlp(), nn.ZeroPad1d(1)),
+}
+
+
+@pytest.mark.parametrize("model", NO_HEAD.values(), ids=NO_HEAD)
+def test_where_no_single_layer_yields_the_logits_the_head_is_not_guessed(model):
+    with pytest.raises(ValueError, match="no single Linear or convolution yields the model's logits.*head_factor=1"):
+        adam(model, 0.1, 2.0, torch.randn(2, 6))
+    assert len(adam(model, 0.1).param_groups) == 1
+
+
+def test_a_head_is_not_found_without_inputs():
+    with pytest.raises(ValueError, match="head_factor is 2.0: pass some inputs"):
+        adam(convnet(), 0.1, 2.0)
+
+
+@pytest.mark.parametrize("caller", [torch.no_grad, torch.inference_mode])
+def test_an_epoch_trains_whatever_the_caller_does(caller):
+    model, expected = convnet(), convnet()
+    one_epoch(expected, SAMPLES.batches(8), sgd(expected))
+    with caller():
+        one_epoch(model, SAMPLES.batches(8), sgd(model))
+    assert same_weights(model, expected)

@@ -1,9 +1,24 @@
 import copy
-from collections import Counter
+from collections import Counter, namedtuple
 
 import pytest
 import torch
-from tiny import SHAPES, K, convnet, fitted, floats, half_frozen, mlp, pixels, plain, same_weights, untouched
+from tiny import (
+    SHAPES,
+    HeadFirst,
+    K,
+    Returns,
+    convnet,
+    fitted,
+    floats,
+    half_frozen,
+    mlp,
+    pixels,
+    plain,
+    same_weights,
+    untouched,
+)
+from torch import nn
 from torch.nn import functional as F
 
 from unsir_utils import impair as impair_module
@@ -250,6 +265,140 @@ def test_two_passes_are_impair_and_repair_with_whatever_images_are_given():
     )
 
 
+def test_repair_shuffles_otherwise_than_impair(seen):
+    two_passes(convnet(), retained(), None, batch_size=8)
+    first, second = seen[: len(seen) // 2], seen[len(seen) // 2 :]
+    assert [len(y) for _, y in first] == [len(y) for _, y in second]
+    assert not any(torch.equal(x, other) for (x, _), (other, _) in zip(first, second, strict=True))
+
+
+def test_batches_are_channels_last_with_noise_too(seen):
+    two_passes(convnet(), retained(), unlearned_noise([1], (3, 8, 8), per_class=3), batch_size=8)
+    assert all(x.is_contiguous(memory_format=torch.channels_last) for x, _ in seen)
+
+
+def test_a_head_that_is_declared_first_learns_at_its_rate(float32):
+    model, retain = HeadFirst(), floats((6,)).without([1])
+    impaired = impair(model, retain, None, lr=1e-4, head_factor=100.0).model
+    moved = {n: (p - model.get_parameter(n)).abs().max().item() for n, p in impaired.named_parameters()}
+    assert moved["head.weight"] == pytest.approx(0.01, rel=1e-2) and moved["body.weight"] == pytest.approx(1e-4, rel=1e-2)
+    assert moved["spare.weight"] == 0
+
+
+def test_noise_of_another_type_is_converted():
+    noise = unlearned_noise([1], (6,), per_class=3)
+    given = Noise(noise.images.double(), noise.labels.int(), [], 0.0, 0)
+    one, other = (unsir(mlp(), [1], retained(mlp), noise=n).model for n in (noise, given))
+    assert same_weights(one, other)
+
+
+def run_unsir(model: nn.Module, retain: Samples) -> nn.Module:
+    return unsir(model, [1], retain, **QUICK, head_factor=2.0).model
+
+
+def run_released(model: nn.Module, retain: Samples) -> nn.Module:
+    return released(model, [1], retain, learned=3, batch_size=8).model
+
+
+KERNELS = pytest.mark.parametrize("kernel", [run_unsir, run_released])
+
+
+@KERNELS
+@pytest.mark.parametrize("caller", [torch.no_grad, torch.inference_mode])
+def test_unlearning_is_the_same_whatever_the_caller_does(kernel, caller):
+    model, retain = convnet(), retained()
+    expected = kernel(model, retain)
+    with caller():
+        found = kernel(model, retain)
+    assert same_weights(found, expected) and not any(p.is_inference() for p in found.parameters())
+
+
+@KERNELS
+def test_unlearning_is_the_same_whatever_torchs_default_type(kernel):
+    model, retain, expected = convnet(), retained(), kernel(convnet(), retained())
+    try:
+        torch.set_default_dtype(torch.float64)
+        found = kernel(model, retain)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert same_weights(found, expected)
+
+
+Auxiliary = namedtuple("Auxiliary", "logits aux")
+
+
+@KERNELS
+@pytest.mark.parametrize("make", [lambda z: Auxiliary(z, -z), lambda z: {"logits": z}], ids=["named tuple", "dict"])
+def test_a_model_may_return_more_than_logits_in_train_mode(kernel, make):
+    assert same_weights(kernel(Returns(make), retained(mlp)).net, kernel(mlp(), retained(mlp)))
+
+
+@KERNELS
+@pytest.mark.parametrize(
+    "model, retain, message",
+    [
+        (Returns(lambda z: (z, z)), retained(mlp), "the model returns a tuple.*in train mode too"),
+        (mlp().requires_grad_(False), retained(mlp), "requires a gradient"),
+        (nn.Sequential(mlp(), nn.BatchNorm1d(K)), retained(mlp)[:1], "more than one image in a batch"),
+        (mlp().double(), retained(mlp), "torch.float64: expected torch.float32"),
+    ],
+    ids=["tuple", "frozen", "one image", "double"],
+)
+@pytest.mark.filterwarnings("ignore:the retain data has no sample")
+def test_what_would_not_train_is_refused_before_any_work(kernel, model, retain, message, monkeypatch):
+    monkeypatch.setattr(F, "cross_entropy", lambda *_, **__: pytest.fail("work began"))
+    with pytest.raises(ValueError, match=message):
+        kernel(model, retain)
+
+
+@KERNELS
+def test_a_model_may_work_in_place_on_its_input(kernel, float32):
+    one, other = (kernel(nn.Sequential(nn.ReLU(inplace), mlp()), retained(mlp)) for inplace in (True, False))
+    assert same_weights(one, other)
+
+
+@KERNELS
+def test_batchnorm_may_be_without_running_statistics(kernel):
+    model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, K))
+    assert not same_weights(kernel(model, retained(mlp)), model)
+
+
+@pytest.mark.filterwarnings("ignore:the retain data has no sample")
+def test_one_retain_image_is_enough_where_nothing_forbids_it():
+    assert unsir(convnet(), [1], retained()[:1], **QUICK).samples["repair"] == 1
+
+
+@KERNELS
+def test_classes_that_the_retain_data_lacks_are_named(kernel):
+    with pytest.warns(UserWarning, match=r"no sample of the classes \[2\]"):
+        kernel(mlp(), retained(mlp).without([2]))
+
+
+def test_a_later_request_says_what_was_forgotten_before(recwarn):
+    unsir(mlp(), [1], retained(mlp).without([2]), forgotten=[2], **QUICK)
+    assert not recwarn
+    with pytest.raises(ValueError, match=r"forget classes \[2\]"):
+        unsir(mlp(), [1], retained(mlp), forgotten=[2], **QUICK)
+
+
+NO_HEAD = nn.Sequential(convnet(K - 1), nn.ZeroPad1d((0, 1)))
+
+
+def bad_noise(images: torch.Tensor, labels: list[int]) -> Noise:
+    return Noise(images, torch.tensor(labels), [], 0.0, 0)
+
+
+BAD_NOISE = [
+    (bad_noise(torch.zeros(2, 3, 4, 4), [1, 1]), r"noise has images \[3, 4, 4\], the retain data \[3, 8, 8\]"),
+    (bad_noise(torch.full((2, 3, 8, 8), torch.nan), [1, 1]), "the noise has nan"),
+    (bad_noise(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), [1, 1]), "the noise is torch.uint8"),
+    (bad_noise(torch.zeros(2, 3, 8, 8), [1]), r"noise has 2 images and labels \[1\]"),
+    (bad_noise(torch.zeros(0, 3, 8, 8), []), "noise has 0 images"),
+    (bad_noise(torch.zeros(2, 3, 8, 8), [1, K]), "noise label tensor.*4.* is out of range"),
+    (bad_noise(torch.zeros(2, 3, 8, 8), [1, 2]), r"noise is for classes \[1, 2\]"),
+]
+
+
 def nan(samples: Samples) -> Samples:
     images = samples.images.clone()
     images[0, 0, 0, 0] = float("nan")
@@ -279,6 +428,10 @@ def nan(samples: Samples) -> Samples:
         (dict(penalty=-1), "penalty is -1"),
         (dict(noise_total=0), "total is 0"),
         (dict(batchnorm="none"), "batchnorm is 'none'"),
+        (dict(forget=1), "given as 1"),
+        (dict(head_factor=-1.0), "head_factor is -1"),
+        (dict(model=NO_HEAD, head_factor=2.0), "no single Linear or convolution"),
+        *((dict(noise=noise), message) for noise, message in BAD_NOISE),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
@@ -286,3 +439,42 @@ def test_bad_input_is_named_before_any_work(monkeypatch, bad, message):
     monkeypatch.setattr(F, "cross_entropy", lambda *_, **__: pytest.fail("work began"))
     with pytest.raises(ValueError, match=message):
         unsir(**dict(model=convnet(), forget=[1], retain=retained()) | bad)
+
+
+@pytest.mark.parametrize(
+    "bad, message",
+    [
+        (dict(images=BAD_NOISE[0][0]), "noise has images"),
+        (dict(retain=nan(retained())), "nan or infinite"),
+        *((dict([(name, 0)]), f"{name.removeprefix('impair_')} is 0") for name in ("impair_lr", "impair_epochs", "copies")),
+        *((dict([(name, -1)]), f"{name} is -1") for name in ("repair_lr", "repair_epochs", "batch_size", "head_factor")),
+        (dict(model=NO_HEAD, head_factor=2.0), "no single Linear or convolution"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_two_passes_names_bad_input_before_any_work(monkeypatch, bad, message):
+    monkeypatch.setattr(impair_module, "one_epoch", lambda *_, **__: pytest.fail("work began"))
+    with pytest.raises(ValueError, match=message):
+        two_passes(**dict(model=convnet(), retain=retained(), images=None) | bad)
+
+
+@pytest.mark.parametrize(
+    "bad, message",
+    [
+        *(
+            (dict([(name, 0)]), f"{name} is 0")
+            for name in ("per_class", "used", "learned", "copies", "batch_size", "impair_lr")
+        ),
+        *((dict([(name, -1)]), f"{name} is -1") for name in ("impair_epochs", "repair_lr", "repair_epochs", "head_factor")),
+        (dict(batchnorm="off"), "batchnorm is 'off'"),
+        (dict(label=K), f"label {K} is out of range"),
+        (dict(repair_rl=0.1), r"unknown settings \['repair_rl'\]"),
+        (dict(model=NO_HEAD, head_factor=2.0), "no single Linear or convolution"),
+        (dict(retain=retained(), forget=[2]), r"contains forget classes \[2\]"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_released_names_bad_input_before_its_noise_is_learned(monkeypatch, bad, message):
+    monkeypatch.setattr(F, "cross_entropy", lambda *_, **__: pytest.fail("work began"))
+    with pytest.raises((ValueError, TypeError), match=message):
+        released(**dict(model=convnet(), forget=[1], retain=retained()) | bad)

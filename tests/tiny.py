@@ -1,13 +1,16 @@
 """Models and samples small enough that a test trains them in milliseconds, and what a caller can see of a model."""
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
 
+from unsir_utils.judge import Criterion
+from unsir_utils.judge import Test as ClaimTest
 from unsir_utils.paths import REPOSITORY
 from unsir_utils.samples import Samples
 from unsir_utils.training import seeded
@@ -50,6 +53,30 @@ def half_frozen(n_classes: int = K) -> nn.Module:
     model[1].eval()
     model[0].requires_grad_(False)
     return model
+
+
+class HeadFirst(nn.Module):
+    """For vectors [n, 6]. Its head is declared first, and what is declared last never runs."""
+
+    def __init__(self, n_classes: int = K, seed: int = 0) -> None:
+        super().__init__()
+        with seeded(seed):
+            self.head, self.body, self.spare = nn.Linear(5, n_classes), nn.Linear(6, 5), nn.Linear(5, n_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).relu())
+
+
+class Returns(nn.Module):
+    """A network for vectors [n, 6] whose logits z are handed out as make(z), in eval mode as they are unless `always`."""
+
+    def __init__(self, make: Callable[[Tensor], object], always: bool = False) -> None:
+        super().__init__()
+        self.net, self.make, self.always = mlp(), make, always
+
+    def forward(self, x: Tensor) -> object:
+        z = self.net(x)
+        return self.make(z) if self.training or self.always else z
 
 
 SHAPES = {convnet: (3, 8, 8), plain: (3, 8, 8), mlp: (6,), sequence_net: (2, 5), half_frozen: (3, 8, 8)}
@@ -102,8 +129,31 @@ def untouched(model: nn.Module) -> Iterator[None]:
     assert torch.equal(torch.get_rng_state(), random)
 
 
+def settings_of_cuda() -> list:
+    """Precision of matrix products, convolutions and recurrent layers; cuDNN's deterministic and benchmark."""
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    return [*(k.fp32_precision for k in (cuda.matmul, cudnn.conv, cudnn.rnn)), cudnn.deterministic, cudnn.benchmark]
+
+
+def set_cuda(matmul: str, conv: str, rnn: str, deterministic: bool, benchmark: bool) -> None:
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+    cuda.matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = matmul, conv, rnn
+    cudnn.deterministic, cudnn.benchmark = deterministic, benchmark
+
+
 def _results_were_made_anew() -> bool:
     return subprocess.run(["git", "diff", "--quiet", "--", "results"], cwd=REPOSITORY, capture_output=True).returncode == 1
 
 
 committed_results = pytest.mark.skipif(_results_were_made_anew(), reason="results/ was made anew here: it may say otherwise")
+
+
+def claim_test(claim: int | str, tested: str, *values: float, without: tuple[float, ...] | None = None) -> ClaimTest:
+    """A test of a claim: that these values, one a seed, are at most 1 %."""
+
+    def by_seed(numbers: tuple[float, ...]) -> pd.Series:
+        index = pd.MultiIndex.from_product([[0], range(len(numbers))], names=["trained", "seed"])
+        return pd.Series(numbers, index, dtype=float)
+
+    controls = {} if without is None else {"without": by_seed(without)}
+    return ClaimTest(claim, tested, [Criterion("A_Df", by_seed(values), "at most", 1, **controls)])

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from . import checks
 from .fisher import fisher_information
+from .outputs import logits_of
 from .samples import Samples
-from .training import one_epoch, seeded
+from .training import head, one_epoch, seeded, with_gradients
 
 
 def finetune(
@@ -24,7 +25,7 @@ def finetune(
     """Further training on the retain data alone, by SGD. Source: Golatkar et al.'s public code (10 epochs, lr 0.01)."""
     checks.counts(epochs=epochs, batch_size=batch_size)
     checks.positive(lr=lr)
-    checks.samples_for(model, retain)
+    checks.trainable(model, retain, batch_size)
     return _sgd(model, retain, F.cross_entropy, epochs, lr, batch_size, seed)
 
 
@@ -46,10 +47,11 @@ def neggrad(
     checks.counts(epochs=epochs, batch_size=batch_size)
     checks.positive(lr=lr)
     checks.batchnorm(batchnorm)
-    checks.samples_for(model, forget, "forget data")
+    checks.trainable(model, forget, batch_size, "forget data", train_mode=batchnorm == "train")
     return _sgd(model, forget, lambda z, y: -F.cross_entropy(z, y), epochs, lr, batch_size, seed, batchnorm == "train")
 
 
+@with_gradients
 def _sgd(model, samples, objective, epochs, lr, batch_size, seed, train_mode=True) -> nn.Module:
     model = copy.deepcopy(model)
     optimiser = torch.optim.SGD(model.parameters(), lr=lr)
@@ -59,6 +61,7 @@ def _sgd(model, samples, objective, epochs, lr, batch_size, seed, train_mode=Tru
     return model
 
 
+@with_gradients
 def fisher_forgetting(
     model: nn.Module,
     retain: Samples,
@@ -68,25 +71,27 @@ def fisher_forgetting(
     method: str = "layerwise",
     seed: int = 0,
 ) -> nn.Module:
-    """Adds Gaussian noise to every weight, the more the less the retain data need it.
+    """Adds Gaussian noise to every weight that is not frozen, the more the less the retain data need it.
 
     Variance of a weight: alpha / (F + 1e-8), F its Fisher information on `retain`, with 1 / (F + 1e-8) clamped to 1e3 (to
-    1e2 in the output layer); averaged over a weight's inputs; ten times as large in the output layer and for vectors
-    (biases, BatchNorm). A forget class's output row gets mean 0 and variance 1e-4, before that factor of ten.
+    1e2 in the output layer); averaged over a weight's inputs; ten times as large in the output layer (`training.head`) and
+    for vectors (biases, BatchNorm). A forget class's output row gets mean 0 and variance 1e-4, before that factor of ten.
 
     Source: Golatkar et al. (2020), as in their public code.
     """
     forget = checks.forget_classes(forget, retain.n_classes)
     checks.positive(alpha=alpha)
-    checks.retain_set(model, retain, forget)
-    information = fisher_information(model, retain, method=method)
+    checks.retain_set(retain, forget)
+    checks.unfrozen(model)
+    checks.samples_for(model, retain)
     model = copy.deepcopy(model)
+    output_layer = {id(p) for p in head(model, retain.inputs(slice(0, 2))).parameters()}
+    information = fisher_information(model, retain, method=method)
+    free = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     with torch.no_grad(), seeded(seed):
-        output_layer = list(information)[-1].rpartition(".")[0]
-        for name, weight in model.named_parameters():
-            head = name.rpartition(".")[0] == output_layer
-            mean, variance = _posterior(weight, information[name], forget, head, alpha)
-            weight.copy_(mean + variance.sqrt() * torch.randn(weight.shape).to(weight.device))
+        for name, weight in free:
+            mean, variance = _posterior(weight, information[name], forget, id(weight) in output_layer, alpha)
+            weight.copy_(mean + variance.sqrt() * torch.randn(weight.shape, dtype=torch.float32).to(weight.device))
     return model
 
 
@@ -108,7 +113,7 @@ class MaskedLogits(nn.Module):
 
     def __init__(self, network: nn.Module, forget: Iterable[int]) -> None:
         super().__init__()
-        self.network, self.forget = network, list(forget)
+        self.network, self.forget = network, checks.classes(forget, what="forget class")
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.network(x).index_fill(1, torch.tensor(self.forget, device=x.device), float("-inf"))
+        return logits_of(self.network(x)).index_fill(1, torch.tensor(self.forget, device=x.device), float("-inf"))

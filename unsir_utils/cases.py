@@ -1,109 +1,84 @@
 """Independent cases (model x classes x method x seed): a plain function of plain arguments that returns plain records.
 
-Each finished case is kept, so that an interrupted notebook goes on where it stopped; a change of the code, of the
-arguments or of the libraries makes it a new case.
+Each finished case is kept, so that an interrupted notebook goes on where it stopped. Other code, other arguments, another
+device or precision make it a new case; other data or other trained networks under the same names make it run anew.
 """
 
 from __future__ import annotations
 
-import dis
 import hashlib
-import inspect
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import CodeType
 
 import pandas as pd
 import torch
+from filelock import FileLock
 
-from .forward import cpu_has_bfloat16
+from .identity import identity
 from .paths import results_root
 from .progress import progress
-from .store import ASKED_FOR
-
-PRESENTATION = {
-    "__init__.py",
-    "check.py",
-    "paths.py",
-    "plots.py",
-    "progress.py",
-    "readme.py",
-    "report.py",
-    "results.py",
-    "run.py",
-    "summary.py",
-}  # no record depends on these
-SOURCES = [p for p in sorted(Path(__file__).parent.glob("*.py")) if p.name not in PRESENTATION]
+from .provenance import listening, load_once, machine
+from .store import ASKED_FOR, checksum, write
 
 
 def run_cases(function: Callable[..., list[dict]], cases: Iterable[dict], label: str = "cases") -> pd.DataFrame:
     """One row a record of `function(**case)`, the case's arguments in front, in the order of the cases.
 
-    function: takes and returns what json can hold. Its source and that of the notebook's functions that it calls, this
-        package's, and torch's version name the kept result. Raises ValueError if it reads a notebook's variable: what it
-        depends on must be an argument.
+    function: takes and returns what json can hold (nan, too). The code that it reaches, the arguments, the versions, the
+        device and the precision name the kept result (see `identity` and `provenance`); with it stand the fingerprints of
+        the data and the networks that it used, and it is taken only while these are the same. Two processes that want one
+        case compute it once. Raises ValueError if the function reads a notebook's variable: what it depends on must be an
+        argument.
     """
-    source, rows = _source(function), []
+    code, rows = identity(function), []
     for case in progress(list(cases), label):
-        path = _kept(source, case)
-        if not path.exists():
-            before = set(ASKED_FOR)
-            records = function(**case)
-            trained = {name: seconds for name, seconds in ASKED_FOR.items() if name not in before}
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(".tmp")
-            temporary.write_text(json.dumps({"records": records, "models": trained}))
-            temporary.replace(path)
+        kept = _result(function, code, case)
         shown = {k: v for k, v in case.items() if not isinstance(v, (list, dict))}
-        kept = json.loads(path.read_text())
-        ASKED_FOR.update(kept["models"])
+        ASKED_FOR.update({name: network["seconds"] for name, network in kept["made_from"]["networks"].items()})
         rows += [{**shown, **record} for record in kept["records"]]
     return pd.DataFrame(rows)
 
 
 def drop_cases(function: Callable[..., list[dict]], cases: Iterable[dict]) -> None:
     """Removes what `run_cases` kept of these, for what is to be measured anew the next time."""
-    source = _source(function)
+    code = identity(function)
     for case in cases:
-        _kept(source, case).unlink(missing_ok=True)
+        _place(code, case).unlink(missing_ok=True)
 
 
-def _kept(source: str, case: dict) -> Path:
-    return results_root() / "checkpoints" / "cases" / f"{_fingerprint(source, case)}.json"
+def _result(function: Callable[..., list[dict]], code: str, case: dict) -> dict:
+    place = _place(code, case)
+    kept = _kept(place)
+    if kept is None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(place.with_suffix(".lock")):
+            kept = _kept(place) or _run(function, case, place)
+    return kept
 
 
-def _fingerprint(code: str, case: dict) -> str:
-    digest = hashlib.blake2b(digest_size=12)
-    for source in SOURCES:
-        digest.update(source.read_bytes())
-    digest.update(code.encode())
-    cpu = f"cpu {cpu_has_bfloat16()} {torch.get_num_threads()}"
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu
-    digest.update(json.dumps([case, torch.__version__, device], sort_keys=True).encode())
-    return digest.hexdigest()
+def _run(function: Callable[..., list[dict]], case: dict, place: Path) -> dict:
+    with listening() as heard:
+        records = function(**case)
+    about = {"machine": machine(), "threads": torch.get_num_threads(), "function": function.__qualname__, "case": case}
+    text = json.dumps({"records": records, "made_from": heard, **about})
+    write(place, lambda to: to.write_text(text))
+    return json.loads(text)
 
 
-def _source(function: Callable, seen: frozenset[str] = frozenset()) -> str:
-    """The source and default arguments of a function and of the functions of its own module that it calls."""
-    text = inspect.getsource(function) + repr((function.__defaults__, function.__kwdefaults__))
-    seen |= {function.__name__}
-    if function.__closure__:
-        raise ValueError(f"{function.__name__} closes over variables: pass them as arguments of each case")
-    for name in sorted(_globals_read(function.__code__) & function.__globals__.keys()):
-        value = function.__globals__[name]
-        if inspect.isfunction(value) and value.__module__ == function.__module__:
-            text += "" if name in seen else _source(value, seen)
-        elif function.__module__ == "__main__" and not _is_imported(value):
-            raise ValueError(f"{function.__name__} reads {name}, which the notebook defines: pass it as an argument")
-    return text
+def _kept(place: Path) -> dict | None:
+    """What is kept there, if the data and the networks that it was made from are still the same."""
+    try:
+        kept = json.loads(place.read_text())
+        data, networks = kept["made_from"]["data"], kept["made_from"]["networks"]
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        return None
+    same = all(checksum(name) == network["sha256"] for name, network in networks.items())
+    same = same and all(load_once(**json.loads(arguments)).id == known for arguments, known in data.items())
+    return kept if same else None
 
 
-def _globals_read(code: CodeType) -> set[str]:
-    """The global names that a function reads, in its comprehensions, lambdas and inner functions, too."""
-    names = {i.argval for i in dis.get_instructions(code) if i.opname == "LOAD_GLOBAL"}
-    return names.union(*(_globals_read(c) for c in code.co_consts if isinstance(c, CodeType)))
-
-
-def _is_imported(value: object) -> bool:
-    return inspect.ismodule(value) or (callable(value) and getattr(value, "__module__", None) != "__main__")
+def _place(code: str, case: dict) -> Path:
+    named = json.dumps([code, machine(), case], sort_keys=True)
+    name = hashlib.blake2b(named.encode(), digest_size=12).hexdigest()
+    return results_root() / "checkpoints" / "cases" / f"{name}.json"

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import yaml
 
-from .judge import Criterion, Test
+from .judge import Criterion, Test, added_by_noise
 from .paths import REPOSITORY
 from .study import best
 
@@ -66,7 +67,10 @@ def forgets(
 # The tables
 
 
-def tables(records: pd.DataFrame, cap: int, images: int, classes: int, row: str = "model") -> list[Test]:
+Size = int | dict[str, int]  # of every network's data, or by network
+
+
+def tables(records: pd.DataFrame, cap: int, images: Size, classes: Size, row: str = "model") -> list[Test]:
     """Claims 1 and 2 on one of the paper's tables, and 3 where its baselines are there.
 
     records: `row` (the network's name), n_forget, method ("UNSIR (paper's rates)"), A_Dr, A_Df, relearn_epochs (nan past
@@ -75,17 +79,50 @@ def tables(records: pd.DataFrame, cap: int, images: int, classes: int, row: str 
     tests = []
     for rate in RATES:
         unsir, bare = f"UNSIR ({rate})", f"No noise ({rate})"
-        parts = {
-            f", {name}, {n} of {classes}": (n, part) for (name, n), part in records.groupby([row, "n_forget"], sort=False)
-        }
-        one = [forgets(place, p, unsir, bare, 100 / (images * n), mask=True) for place, (n, p) in parts.items()]
-        two = [keeps(place, p, unsir, bare, 100 / (images * (classes - n))) for place, (n, p) in parts.items()]
-        three = [c for place, (_, p) in parts.items() for c in relearning(place, p, unsir, bare, cap)]
+        parts = _rows(records, images, classes, row)
+        one = [forgets(f.place, f.part, unsir, bare, f.step["A_Df"], mask=True) for f in parts]
+        two = [keeps(f.place, f.part, unsir, bare, f.step["A_Dr"]) for f in parts]
+        three = [c for f in parts for c in relearning(f.place, f.part, unsir, bare, cap)]
         nearer = [c for name, p in records.groupby(row, sort=False) for c in trend(name, p, unsir, bare)]
         tests += [Test(1, f"A_Df is about 0 ({rate})", one), Test(2, f"A_Dr stays near the original's ({rate})", two)]
         tests += [Test(2, f"the more classes, the nearer ({rate})", nearer)] if nearer else []
         tests += [Test(3, f"relearning takes longer than after each baseline ({rate})", three)] if three else []
     return tests
+
+
+class _Row(NamedTuple):
+    """A row of a table: its records, and what one test image weighs in each accuracy, in %."""
+
+    network: str
+    n_forget: int
+    place: str
+    part: pd.DataFrame
+    step: dict[str, float]
+
+
+def _rows(records: pd.DataFrame, images: Size, classes: Size, row: str) -> list[_Row]:
+    found = []
+    for (name, n), part in records.groupby([row, "n_forget"], sort=False):
+        each, of = (size[name] if isinstance(size, dict) else size for size in (images, classes))
+        step = {"A_Dr": 100 / (each * (of - n)), "A_Df": 100 / (each * n)}
+        found.append(_Row(name, n, f", {name}, {n} of {of}", part, step))
+    return found
+
+
+def noise_adds(records: pd.DataFrame, images: Size, classes: Size, row: str = "model") -> pd.DataFrame:
+    """What the noise adds to the same passes without it, in each row of a table: points, paired by seed, as text.
+
+    Arguments: as for `tables`. More A_Dr and less A_Df speak for the noise.
+    """
+    lines = []
+    for rate in RATES:
+        for f in _rows(records, images, classes, row):
+            line = {"network": f.network, "#forget": str(f.n_forget), "rates": rate}
+            for metric, step in f.step.items():
+                unsir, bare = (values(f.part, metric, method=f"{m} ({rate})") for m in ("UNSIR", "No noise"))
+                line[metric] = added_by_noise(Criterion(metric, unsir, "at most", 0, without=bare, step=step))
+            lines.append(line)
+    return pd.DataFrame(lines)
 
 
 def keeps(what: str, records: pd.DataFrame, unsir: str, bare: str, step: float = 0.0) -> Criterion:
@@ -177,13 +214,13 @@ def spread(records: pd.DataFrame, images: int) -> list[Test]:
     return tests
 
 
-def off_retrain(distances: pd.DataFrame) -> pd.DataFrame:
-    """Median over layers of |log10(distance / Retrain's)| by method and seed; nan where a layer did not move.
+def off_retrain(distances: pd.DataFrame, yardstick: str = "Retrain") -> pd.DataFrame:
+    """Median over layers of |log10(distance / the yardstick's)| by method and seed; nan where a layer did not move.
 
     distances: method, seed, layer, distance.
     """
     wide = distances.set_index(["method", "seed", "layer"]).distance.unstack("layer", sort=False)
-    retrain = wide[wide.index.get_level_values("method") == "Retrain"].mean()
+    retrain = wide[wide.index.get_level_values("method") == yardstick].mean(skipna=False)
     with np.errstate(divide="ignore", invalid="ignore"):
         off = np.abs(np.log10(wide / retrain))
     return off.where(np.isfinite(off)).median(axis=1, skipna=False).rename("off").reset_index()
@@ -196,7 +233,9 @@ def distance(distances: pd.DataFrame) -> list[Test]:
         unsir = values(off, "off", method=f"UNSIR ({rate})")
         told = {m: at(values(off, "off", method=m), unsir) for m in ("FineTune", "Retrain, other start", "Second original")}
         without = values(off, "off", method=f"No noise ({rate})")
-        criterion = Criterion("median |log10 ratio|", unsir, "at most", bound, "decades", without=without, beside=told)
+        criterion = Criterion(
+            "median absolute log10 ratio", unsir, "at most", bound, "decades", without=without, beside=told
+        )
         tests.append(Test(5, f"layers as far as Retrain's ({rate})", [criterion]))
     return tests
 
@@ -250,18 +289,20 @@ def in_turn(records: pd.DataFrame, images: int, n_asked: int) -> list[Test]:
 
 
 def looks_away(records: pd.DataFrame) -> list[Test]:
-    """Claim D. records: label (the method), seed, explained, part (forget, retain), cosine (nan where a map is empty),
-    "empty before"; one row an image. Two readings: maps that are empty afterwards left out, or counted as 0."""
+    """Claim D. records: label (the method), seed, explained, part (forget, retain), cosine (nan where a map is empty or the
+    network has diverged), "empty before", "empty after"; one row an image. Two readings: maps that are empty afterwards left
+    out, or counted as 0."""
     true, tests = records[records.explained == "true"].rename(columns={"label": "method"}), []
-    readings = {
-        "empty maps left out": true,
-        "empty after as 0": true[~true["empty before"].astype(bool)].fillna({"cosine": 0.0}),
-    }
+    before, after = (true[f"empty {when}"].astype(bool) for when in ("before", "after"))
+    true = true.assign(cosine=true.cosine.astype(float).mask(after, 0.0))[~before]
+    readings = {"empty maps left out": true[~after[~before]], "empty after as 0": true}
 
     def lower(maps: pd.DataFrame, method: str) -> pd.Series:
-        mean = maps.groupby(["method", "part", "seed"]).cosine.mean().rename("cosine").reset_index()
+        mean = maps.groupby(["method", "part", "seed"]).cosine.agg(lambda v: v.mean(skipna=False)).reset_index()
         retain, forget = (values(mean, "cosine", method=method, part=part) for part in ("retain", "forget"))
-        return retain.sub(forget.reindex(retain.index))
+        run = values(records[records.label == method], "seed")  # one with no map left is undefined, not left out
+        run = run[~run.index.duplicated()].index
+        return retain.reindex(run) - forget.reindex(run)
 
     for rate in RATES:
         for reading, maps in readings.items():
@@ -284,9 +325,12 @@ def like_retrained(records: pd.DataFrame) -> list[Test]:
     between = records[records.method == "Retrain"]
     both = pd.concat([between, between.rename(columns={"start": "against", "against": "start"})])
 
+    def of(method: str) -> pd.DataFrame:
+        return records[records.method == method]
+
     def ratio(part: str, method: str) -> pd.Series:
-        own, ours = both.groupby("against")[part].mean(), records[records.method == method].groupby("against")[part]
-        times = ours.agg(lambda v: v.mean(skipna=False)) / own
+        own, ours = (kind.groupby("against")[part].agg(lambda v: v.mean(skipna=False)) for kind in (both, of(method)))
+        times = ours / own.reindex(ours.index)
         index = pd.MultiIndex.from_arrays([times.index, [0] * len(times)], names=["trained", "seed"])
         return pd.Series(times.replace([np.inf, -np.inf], np.nan).to_numpy(dtype=float), index)
 
@@ -311,6 +355,7 @@ def like_retrained(records: pd.DataFrame) -> list[Test]:
 def small_share(records: pd.DataFrame, share: float, images: int) -> list[Test]:
     """Claim G. records: method, share (of the retain data), A_Dr, A_Df; share: the claim's. images: forget test images."""
     small, large = records[records.share == share], records[records.share == records.share.max()]
+    little, much = f"{100 * share:g} %", f"{100 * records.share.max():g} %"
 
     def less(method: str) -> pd.Series:
         return values(large, "A_Dr", method=method) - values(small, "A_Dr", method=method)
@@ -318,16 +363,16 @@ def small_share(records: pd.DataFrame, share: float, images: int) -> list[Test]:
     tests = []
     for rate in RATES:
         unsir, bare = f"UNSIR ({rate})", f"No noise ({rate})"
-        gone = forgets(f" with {share:.0%}", small, unsir, bare, 100 / images)
+        gone = forgets(f" with {little}", small, unsir, bare, 100 / images)
         cost = Criterion(
-            f"A_Dr less than with {records.share.max():.0%}",
+            f"A_Dr less than with {much}",
             less(unsir),
             "at most",
             claims()["G"]["threshold"],
             "points",
             without=less(bare),
         )
-        tests.append(Test("G", f"{share:.0%} of the retain data is enough ({rate})", [gone, cost]))
+        tests.append(Test("G", f"{little} of the retain data is enough ({rate})", [gone, cost]))
     return tests
 
 
@@ -367,15 +412,22 @@ def heals(records: pd.DataFrame, images: int) -> list[Test]:
     return tests
 
 
-def slips(records: pd.DataFrame, no_slip: Sequence[str] = ("as released", "random draw", "No noise")) -> list[Test]:
-    """Question J, a test for each request and pair of rates. records: forget, rates, switch, stage, seed, A_Dr, A_Df."""
+NO_SLIP = ("as released", "random draw", "No noise")
+
+
+def slips(records: pd.DataFrame, step: float = 0.0) -> list[Test]:
+    """Question J, a test for each request and pair of rates. records: forget, rates, switch, stage, seed, A_Dr, A_Df.
+
+    step: see `judge.interval`. What `NO_SLIP` names is no departure from the paper.
+    """
     tests, after = [], records[records.stage == "after repair"].rename(columns={"switch": "method"})
     for (forget, rates), part in after.groupby(["forget", "rates"], sort=False):
         found = []
-        for switch in [s for s in dict.fromkeys(part.method) if s not in no_slip]:
+        for switch in [s for s in dict.fromkeys(part.method) if s not in NO_SLIP]:
             for metric in ("A_Dr", "A_Df"):
                 change = values(part, metric, method=switch) - values(part, metric, method="as released")
-                found.append(Criterion(f"{metric}, {switch}", change, "beyond", claims()["J"]["threshold"], "points"))
+                what = f"{metric}, {switch}"
+                found.append(Criterion(what, change, "beyond", claims()["J"]["threshold"], "points", step=step))
         tests.append(Test("J", f"a slip changes what is reported (forget {forget}, rates {rates})", found, any_of=True))
     return tests
 
@@ -414,40 +466,39 @@ def telling_pair(records: pd.DataFrame) -> tuple[float, float] | None:
     return None if gap.empty else gap.idxmax()
 
 
-def noise(records: pd.DataFrame, what: str, step: float = 0.0) -> list[Test]:
-    """Claim 9 on one request: at equal rates, and each at its best. records: as for `best_pairs`, with seed, A_Dr, A_Df."""
-    pair, top = telling_pair(records), at_best(records)
-    equal = records[(records[PAIR] == pair).all(axis=1)] if pair else records[:0]
+def noise_takes(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:
+    """Claim 9 at equal rates: at the pair that validation data name or, where there are none, at any of the pairs tried.
 
-    def takes(method: str) -> pd.Series:
-        return values(equal, "A_Df", method="No noise") - values(equal, "A_Df", method=method)
+    records: method (UNSIR, No noise, other images), impair_lr, repair_lr, seed, A_Df.
+    """
+    pairs = records[PAIR].drop_duplicates().itertuples(index=False, name=None)
+    validated = "validation_A_Df" in records
+    pairs = [p for p in [telling_pair(records)] if p] if validated else list(pairs)
 
-    others = {m: takes(m) for m in OTHER_IMAGES if (records.method == m).any()}
-    rates = "{:g} and {:g}".format(*pair) if pair else "no pair of rates"
-    erased = Criterion(
-        f"A_Df taken beyond the passes alone, at {rates}",
-        takes("UNSIR"),
-        "at least",
-        claims()[9]["threshold"],
-        "points",
-        images=others,
-        step=step,
-    )
-    rivals = ["No noise", *others]
-    ahead = [
+    def takes(method: str, pair: tuple[float, float]) -> pd.Series:
+        part = records[(records[PAIR] == list(pair)).all(axis=1)]
+        return values(part, "A_Df", method="No noise") - values(part, "A_Df", method=method)
+
+    bound, others = claims()[9]["threshold"], [m for m in OTHER_IMAGES if (records.method == m).any()]
+    erased = [
         Criterion(
-            f"A_Dr more than with {m.lower()}", -lost(top, "UNSIR", of=m), "at least", claims()[9]["at_best"], "points"
+            f"A_Df taken beyond the passes alone, at {p[0]:g} and {p[1]:g}", takes("UNSIR", p), "at least", bound, "points",
+            images={m: takes(m, p) for m in others}, step=step,
         )
-        for m in rivals
+        for p in pairs
+    ]  # fmt: skip
+    return Test(9, f"the noise erases what the passes alone leave ({what})", erased, any_of=not validated)
+
+
+def noise_keeps(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:
+    """Claim 9, each condition at its own best rates. records: as for `best_pairs`, with seed, A_Dr, A_Df."""
+    top, bound = at_best(records), claims()[9]["at_best"]
+    rivals = [m for m in ("No noise", *OTHER_IMAGES) if (records.method == m).any()]
+    ahead = [
+        Criterion(f"A_Dr more than with {m.lower()}", -lost(top, "UNSIR", of=m), "at least", bound, "points") for m in rivals
     ]
-    return [
-        Test(9, f"the noise erases what the passes alone leave ({what})", [erased]),
-        Test(
-            9,
-            f"at its best rates it keeps more than any control ({what})",
-            [*ahead, forgets(" of UNSIR", top, "UNSIR", step=step)],
-        ),
-    ]
+    gone = forgets(" of UNSIR", top, "UNSIR", step=step)
+    return Test(9, f"at its best rates it keeps more than any control ({what})", [*ahead, gone])
 
 
 def stays_near(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:

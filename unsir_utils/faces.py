@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from .shapes import _clutter, _grid
+from .shapes import _clutter, _grid, check_classes, check_drawing
 
 MOST = 40
 HAIR = ("none", "short", "fringe", "parted", "long", "curly")
@@ -22,15 +22,14 @@ DARK, LIGHT, LIPS = (torch.tensor(c) for c in ((0.34, 0.2, 0.13), (0.98, 0.82, 0
 
 
 def class_names(n_classes: int) -> list[str]:
+    check_classes("faces", n_classes, MOST)
     return [f"face {i + 1}" for i in range(n_classes)]
 
 
 def draw(n_classes: int, per_class: int, seed: int, difficulty: float = 0.8) -> tuple[Tensor, Tensor]:
     """`per_class` images of each identity: uint8 [n, 3, 32, 32] and int64 [n], class after class."""
-    if not 2 <= n_classes <= MOST:
-        raise ValueError(f"faces has 2 to {MOST} classes, not {n_classes}")
-    if per_class < 1:
-        raise ValueError(f"per_class is {per_class}: at least one image a class is needed")
+    check_classes("faces", n_classes, MOST)
+    check_drawing(per_class, difficulty)
     random = torch.Generator().manual_seed(seed)
     images = [_draw_face(_identity(c), per_class, difficulty, random) for c in range(n_classes)]
     return torch.cat(images), torch.arange(n_classes).repeat_interleave(per_class)

@@ -10,19 +10,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import checks
-from .forward import SmallMaps
+from .forward import SmallMaps, exact_cuda
+from .outputs import logits_of
 from .samples import Samples
+from .training import with_gradients
 
 BATCH = 32  # bounds the memory
 FEW = 4  # positions, up to which the products of all pairs of them cost less than each sample's own gradient
 
 
+@exact_cuda()
+@with_gradients
 def fisher_information(model: nn.Module, samples: Samples, *, method: str = "layerwise") -> dict[str, Tensor]:
     """Mean over samples of sum over classes y of p(y|x) * (d CE(f(x), y) / d w)^2, by parameter name, each of its shape.
 
     method: "loop" takes one sample and one class at a time, for any model; "layerwise" gives the same to rounding, much
         faster, for models whose parameters sit in Conv2d (no groups), Linear and BatchNorm2d layers.
-    The model is in eval mode, float32. Source of the definition: Golatkar et al. (2020), as in their public code.
+    The model is in eval mode, float32. What does not act on the logits has none: zero.
+    Source of the definition: Golatkar et al. (2020), as in their public code.
     """
     if method not in ("layerwise", "loop"):
         raise ValueError(f"method is {method!r}: expected 'layerwise' or 'loop'")
@@ -36,11 +41,12 @@ def _loop(model: nn.Module, samples: Samples) -> dict[str, Tensor]:
     names, parameters = zip(*model.named_parameters(), strict=True)
     total = {name: torch.zeros_like(p) for name, p in zip(names, parameters, strict=True)}
     for x, _ in samples.batches(1):
-        log_p = F.log_softmax(model(x), dim=1)[0]
+        log_p = F.log_softmax(logits_of(model(x)), dim=1)[0]
         for log_py in log_p:
-            gradients = torch.autograd.grad(log_py, parameters, retain_graph=True)
+            gradients = torch.autograd.grad(log_py, parameters, retain_graph=True, allow_unused=True)
             for name, g in zip(names, gradients, strict=True):
-                total[name] += log_py.detach().exp() * g.square()
+                if g is not None:
+                    total[name] += log_py.detach().exp() * g.square()
     return total
 
 
@@ -50,7 +56,8 @@ def _layerwise(model: nn.Module, samples: Samples) -> dict[str, Tensor]:
     As every sample's loss stands alone, the gradient at a layer's output row n is that of sample n; scaling the logits'
     gradient by sqrt(p) puts the weight p into the square.
     """
-    layers = {name: m for name, m in model.named_modules() if any(True for _ in m.parameters(recurse=False))}
+    used = _used(model, samples.inputs(slice(0, 1)))
+    layers = {name: m for name, m in model.named_modules() if any(id(p) in used for p in m.parameters(recurse=False))}
     for name, layer in layers.items():
         if type(layer) not in RULES or not _has_rule(layer):
             raise ValueError(f"no Fisher rule for layer {name} ({layer}): use method='loop'")
@@ -73,7 +80,9 @@ def _layerwise(model: nn.Module, samples: Samples) -> dict[str, Tensor]:
     for x, _ in samples.batches(BATCH):
         seen.clear()
         with SmallMaps():
-            log_p = F.log_softmax(model(x), dim=1)
+            log_p = F.log_softmax(logits_of(model(x)), dim=1)
+        if aside := layers.keys() - seen.keys():
+            raise ValueError(f"layers {sorted(aside)} are used without being called: use method='loop'")
         with torch.no_grad():
             add = {name: RULES[type(layers[name])](layers[name], inputs) for name, (inputs, _) in seen.items()}
         outputs = [output for _, output in seen.values()]
@@ -83,6 +92,13 @@ def _layerwise(model: nn.Module, samples: Samples) -> dict[str, Tensor]:
             for name, g in zip(seen, gradients, strict=True):
                 add[name](g, *(total[f"{name}.{kind}" if name else kind] for kind, _ in layers[name].named_parameters()))
     return total
+
+
+def _used(model: nn.Module, x: Tensor) -> set[int]:
+    """The ids of the parameters that act on the logits for inputs x."""
+    parameters = list(model.parameters())
+    gradients = torch.autograd.grad(logits_of(model(x)).sum(), parameters, allow_unused=True)
+    return {id(p) for p, g in zip(parameters, gradients, strict=True) if g is not None}
 
 
 def _has_rule(layer: nn.Module) -> bool:
@@ -110,9 +126,9 @@ def _conv(layer: nn.Conv2d, a: Tensor) -> Rule:
     patches = F.unfold(a, layer.kernel_size, layer.dilation, layer.padding, layer.stride).mT  # [n, positions, C*k*k]
     few = patches.shape[1] <= FEW
     if few:
-        p, q = torch.triu_indices(patches.shape[1], patches.shape[1])
+        p, q = torch.triu_indices(patches.shape[1], patches.shape[1], device=a.device)
         products = (patches[:, p] * patches[:, q]).flatten(0, 1)
-        twice = torch.where(p == q, 1.0, 2.0).to(a.device)
+        twice = torch.where(p == q, 1, 2).to(a)
     else:
         patches = patches.contiguous()
 

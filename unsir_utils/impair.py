@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from . import checks
 from .noise import Noise
-from .samples import Samples, chunks
-from .training import adam, one_epoch, seeded
+from .samples import Samples, channels_last, chunks, on
+from .training import adam, one_epoch, seeded, with_gradients
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +26,7 @@ class Phase:
     samples: int
 
 
+@with_gradients
 def impair(
     model: nn.Module,
     retain: Samples,
@@ -41,20 +42,23 @@ def impair(
 ) -> Phase:
     """Trains a copy of `model` on the retain subset and `copies` repetitions of each noise image, shuffled together.
 
-    Adam, fresh; no weight decay, no clipping; the head learns at head_factor * lr. With noise=None it is the control
-    without noise, and `repair` too.
+    Adam, fresh; no weight decay, no clipping; the head learns at head_factor * lr. Frozen parameters stay. With noise=None
+    it is the control without noise, and `repair` too.
     Source: the paper's method (reported in a published summary); numbers from the authors' released notebook.
     """
     checks.counts(epochs=epochs, copies=copies, batch_size=batch_size)
     checks.positive(lr=lr, head_factor=head_factor)
-    checks.samples_for(model, retain)
+    checks.trainable(model, retain, batch_size)
+    if noise is not None:
+        checks.noise_for(noise, retain)
     start, losses = time.perf_counter(), []
     if not in_place:
         model = copy.deepcopy(model)
     if noise is not None:
-        noise = Noise(noise.images.to(retain.device), noise.labels.to(retain.device), [], 0.0, 0)
+        images, labels = noise.images.to(retain.device, torch.float32), noise.labels.to(retain.device)
+        noise = Noise(images, labels, [], 0.0, 0)
     n_noise = 0 if noise is None else copies * len(noise)
-    optimiser = adam(model, lr, head_factor)
+    optimiser = adam(model, lr, head_factor, retain.inputs(slice(0, 2)))
     with seeded(seed, retain.device):
         for _ in range(epochs):
             losses += one_epoch(model, _mixed(retain, noise, n_noise, batch_size), optimiser)
@@ -65,10 +69,9 @@ def _mixed(retain: Samples, noise: Noise | None, n_noise: int, batch_size: int) 
     """Batches of retain samples and repeated noise images, without ever holding the repetitions."""
     n = len(retain)
     for index in chunks(torch.randperm(n + n_noise), batch_size):
-        index = index.to(retain.device)
-        kept = index[index < n]
+        kept = on(retain.device, index[index < n])
         x, y = retain.inputs(kept), retain.labels[kept]
         if n_noise:
-            repeated = (index[index >= n] - n) % len(noise)
-            x, y = torch.cat([x, noise.images[repeated]]), torch.cat([y, noise.labels[repeated]])
+            repeated = on(retain.device, (index[index >= n] - n) % len(noise))
+            x, y = channels_last(torch.cat([x, noise.images[repeated]])), torch.cat([y, noise.labels[repeated]])
         yield x, y

@@ -169,8 +169,8 @@ class Test:
 
 
 def level(criteria: Iterable[Criterion]) -> float:
-    """Holm's level for several looks at one claim: each decision taken leaves more room for the next."""
-    criteria = list(criteria)
+    """Holm's level for several looks at one claim: a decision leaves more room for the next. What is undefined is none."""
+    criteria = [c for c in criteria if c.outcome() != UNDEFINED]
     decided = 0
     while True:
         alpha = ALPHA / max(1, len(criteria) - decided)
@@ -260,7 +260,7 @@ class _Judged:
 def shown(c: Criterion, alpha: float = ALPHA) -> str:
     """A criterion's number with its interval and unit; ends where it is censored."""
     found = c.interval(alpha)
-    if c.outcome(alpha) == UNDEFINED and math.isnan(found.mean):
+    if c.values.empty or c.values.isna().any():
         missing = int(c.values.isna().sum())
         return f"undefined in {missing} of {len(c.values)} runs" if len(c.values) else "not measured"
     if math.isnan(found.mean) or math.isinf(found.mean):

@@ -13,17 +13,23 @@ from torch.nn import functional as F
 from . import checks
 from .forward import forward
 from .samples import Samples
-from .training import adam, mode, one_epoch, seeded
+from .training import adam, mode, one_epoch, seeded, with_gradients
 
 EVALUATION_BATCH = 1000
 
 
 @torch.no_grad()
 def logits(model: nn.Module, samples: Samples) -> Tensor:
-    """float32 [n, K], in eval mode, in the samples' order."""
+    """float32 [n, K], in eval mode, in the samples' order. Raises ValueError unless they and the labels are of n_classes."""
+    checks.labels(samples)
     with mode(model, False):
         parts = [forward(model, x) for x, _ in samples.batches(EVALUATION_BATCH)]
-    return torch.cat(parts) if parts else torch.empty(0, samples.n_classes, device=samples.device)
+    z = torch.cat(parts) if parts else torch.empty(0, samples.n_classes, device=samples.device)
+    if z.shape[1] != samples.n_classes:
+        raise ValueError(
+            f"the model gives {z.shape[1]} logits but the data has {samples.n_classes} classes: they must agree"
+        )
+    return z
 
 
 def predictions(model: nn.Module, samples: Samples) -> Tensor:
@@ -51,7 +57,7 @@ def per_class_accuracy(model: nn.Module, samples: Samples) -> Tensor:
 
 def retain_forget_accuracy(model: nn.Module, samples: Samples, forget: Iterable[int]) -> tuple[float, float]:
     """(A_Dr, A_Df): accuracy in % on the samples of the retain and of the forget classes (test samples in the paper)."""
-    forget = torch.tensor(list(forget), device=samples.device)
+    forget = torch.tensor(checks.classes(forget, samples.n_classes, "forget class"), device=samples.device)
     hit = (predictions(model, samples) == samples.labels).double()
     forgotten = torch.isin(samples.labels, forget)
     return 100 * hit[~forgotten].mean().item(), 100 * hit[forgotten].mean().item()
@@ -87,6 +93,7 @@ def weight_distance(model: nn.Module, other: nn.Module) -> dict[str, float]:
     return {layer: math.sqrt(square) for layer, square in squares.items()}
 
 
+@with_gradients
 def relearn_epochs(
     model: nn.Module,
     original: nn.Module,
@@ -108,8 +115,11 @@ def relearn_epochs(
     Source: Golatkar et al.'s public code; batch size: this project's.
     """
     checks.counts(per_epoch=per_epoch, batch_size=batch_size)
-    checks.samples_for(model, train, "training data")
-    checks.samples_for(model, forget, "forget data")
+    checks.counts(least=0, cap=cap)
+    checks.positive(lr=lr)
+    checks.trainable(model, train, batch_size, "training data", train_mode=False)
+    for network in (model, original):
+        checks.samples_for(network, forget, "forget data")
     target = evaluate(original, forget)[0]
     model = copy.deepcopy(model)
     optimiser = torch.optim.SGD(model.parameters(), lr=lr)
@@ -123,6 +133,7 @@ def relearn_epochs(
     return None
 
 
+@with_gradients
 def relearn_steps(
     model: nn.Module,
     original: nn.Module,
@@ -143,8 +154,11 @@ def relearn_steps(
     Source: the same authors' later zero-shot-unlearning code.
     """
     checks.counts(batch_size=batch_size)
-    checks.samples_for(model, train, "training data")
-    checks.samples_for(model, forget, "forget data")
+    checks.counts(least=0, cap=cap)
+    checks.positive(share=share, lr=lr)
+    checks.trainable(model, train, batch_size, "training data")
+    for network in (model, original):
+        checks.samples_for(network, forget, "forget data")
     target = share * evaluate(original, forget)[1]
     model = copy.deepcopy(model)
     optimiser, steps = adam(model, lr), 0

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from . import checks
-from .forward import forward
-from .samples import Samples
-from .training import mode, seeded
+from .forward import exact_cuda, forward
+from .samples import Samples, channels_last
+from .training import mode, seeded, with_gradients
 
 CHUNK = 512  # noise images that go through the model at once; bounds the memory, not the result
 
@@ -35,12 +35,15 @@ class Noise:
         return len(self.labels)
 
     def first(self, n: int) -> Noise:
+        checks.counts(n=n)
         return replace(self, images=self.images[:n], labels=self.labels[:n])
 
     def labelled(self, label: int) -> Noise:
         return replace(self, labels=torch.full_like(self.labels, label))
 
 
+@exact_cuda()
+@with_gradients
 def learn_noise(
     model: nn.Module,
     forget: Iterable[int],
@@ -74,14 +77,17 @@ def learn_noise(
         raise ValueError(f"penalty is {penalty}: expected a finite number, 0 or more")
     checks.batchnorm(batchnorm)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    forget = checks.forget_classes(forget, checks.output_width(model, torch.zeros(1, *shape, device=device)))
+    probe = torch.zeros(2, *shape, dtype=torch.float32, device=device)
+    forget = checks.forget_classes(forget, checks.output_width(model, probe))
+    if batchnorm == "train":
+        checks.output_width(model, probe, training=True)
     if total is not None and total < len(forget):
         raise ValueError(f"total is {total} for {len(forget)} forget classes: at least one noise image a class is needed")
 
     labels = _share_out(forget, per_class * len(forget) if total is None else total).to(device)
-    weight = 1.0 / torch.bincount(labels)[labels]  # the mean over a class, written as a weighted sum
+    weight = torch.bincount(labels)[labels].float().reciprocal()  # the mean over a class, written as a weighted sum
     with seeded(seed):
-        images = torch.randn(len(labels), *shape).to(device).requires_grad_()
+        images = torch.randn(len(labels), *shape, dtype=torch.float32).to(device).requires_grad_()
     optimiser = torch.optim.Adam([images], lr=lr, fused=True)
     chunk = len(labels) if batchnorm == "train" else CHUNK
     start, losses = time.perf_counter(), []
@@ -100,7 +106,8 @@ def accumulate_gradient(model: nn.Module, images: Tensor, labels: Tensor, weight
 
     images [n, *shape]; labels [n]; weight [n], 1 / (number of images of the label).
     """
-    error = F.cross_entropy(forward(model, images), labels, reduction="none")
+    x = channels_last(images.clone())  # a model may work in place, which a leaf of the graph does not allow
+    error = F.cross_entropy(forward(model, x), labels, reduction="none")
     size = images.square().flatten(1).sum(1)
     loss = (weight * (penalty * size - error)).sum()
     loss.backward()
@@ -109,19 +116,19 @@ def accumulate_gradient(model: nn.Module, images: Tensor, labels: Tensor, weight
 
 def unlearned_noise(forget: Iterable[int], shape: Sequence[int], *, per_class: int = 256, seed: int = 0) -> Noise:
     """The control: the N(0, 1) images that `learn_noise` starts from, not learned."""
-    forget = list(forget)
+    forget = checks.classes(forget, what="forget class")
     checks.counts(per_class=per_class, forget=len(forget))
     labels = _share_out(forget, per_class * len(forget))
     with seeded(seed):
-        return Noise(torch.randn(len(labels), *shape), labels, [], 0.0, 0)
+        return Noise(torch.randn(len(labels), *shape, dtype=torch.float32), labels, [], 0.0, 0)
 
 
 def blank_images(forget: Iterable[int], shape: Sequence[int], *, per_class: int = 256) -> Noise:
     """The control: images of zeros (the data's mean colour), labelled as forget classes."""
-    forget = list(forget)
+    forget = checks.classes(forget, what="forget class")
     checks.counts(per_class=per_class, forget=len(forget))
     labels = _share_out(forget, per_class * len(forget))
-    return Noise(torch.zeros(len(labels), *shape), labels, [], 0.0, 0)
+    return Noise(torch.zeros(len(labels), *shape, dtype=torch.float32), labels, [], 0.0, 0)
 
 
 def more_retain(retain: Samples, n: int, seed: int = 0) -> Noise:

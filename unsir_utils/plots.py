@@ -10,7 +10,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-import torch
 from IPython.display import Markdown
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -55,7 +54,7 @@ def source(function: Callable) -> Markdown:
 
 def image_grid(rows: dict[str, Tensor], columns: Sequence[str] = ()) -> Figure:
     """A labelled row of pictures for each entry: float or uint8 [n, 3, H, W]; floats are scaled to each picture's range."""
-    n = max(len(images) for images in rows.values())
+    n = max(1, *(len(images) for images in rows.values()))
     figure, axes = plt.subplots(len(rows), n, figsize=(0.75 * n + 1, 0.85 * len(rows)), squeeze=False)
     for line, (label, images) in zip(axes, rows.items(), strict=True):
         for axis in line:
@@ -72,13 +71,14 @@ def image_grid(rows: dict[str, Tensor], columns: Sequence[str] = ()) -> Figure:
 def _displayable(image: Tensor) -> np.ndarray:
     image = image.detach().cpu()
     if image.is_floating_point():
+        image = image.nan_to_num(0.0, 0.0, 0.0)  # noise that diverged
         image = (image - image.min()) / (image.max() - image.min()).clamp(min=1e-12)
     return image.permute(1, 2, 0).numpy()
 
 
 def class_bars(axis: Axes, values: Tensor, names: Sequence[str], forget: Sequence[int], label: str) -> None:
-    """One bar a class; forget classes are hatched, too, so that they stand out without colour."""
-    for c, value in enumerate(torch.nan_to_num(values).tolist()):
+    """One bar a class, none where its value is undefined; forget classes are hatched, too, to stand out without colour."""
+    for c, value in enumerate(values.tolist()):
         gone = c in forget
         axis.bar(c, value, color=FORGET if gone else RETAIN, hatch="///" if gone else None, edgecolor="white", linewidth=0.5)
     turned = max(map(len, names)) > 3
@@ -91,7 +91,7 @@ def reach(values: pd.DataFrame | pd.Series) -> np.ndarray:
 
     Rounding may put the mean of equal values a hair outside their range, and matplotlib refuses negative lengths.
     """
-    mean, low, high = (np.atleast_1d(values[name]) for name in ("mean", "min", "max"))
+    mean, low, high = (np.atleast_1d(values[name]).astype(float) for name in ("mean", "min", "max"))
     return np.clip([mean - low, high - mean], 0, None)
 
 
@@ -100,6 +100,7 @@ def method_lines(axis: Axes, records: pd.DataFrame) -> None:
 
     records: columns method, A_Dr and A_Df, one row a run. The dashed line is the original's A_Dr.
     """
+    records = records.astype({"A_Dr": float, "A_Df": float})
     methods = list(dict.fromkeys(records.method))
     for y, method in enumerate(methods):
         runs, (colour, marker) = records[records.method == method], METHOD_STYLE[method]
@@ -130,7 +131,7 @@ def sweep_lines(
         colour, marker = METHOD_STYLE[method]
         for metric in metrics:
             fill, line = (colour, "-") if metric == "A_Dr" else ("white", "--")
-            values = runs.groupby(x)[metric].agg(["mean", "min", "max"])
+            values = runs.astype({metric: float}).groupby(x)[metric].agg(["mean", "min", "max"])
             axis.errorbar(
                 values.index, values["mean"], yerr=reach(values), color=colour, marker=marker, markerfacecolor=fill,
                 linestyle=line, markersize=5, capsize=2, linewidth=1.2,
@@ -138,7 +139,7 @@ def sweep_lines(
             )  # fmt: skip
     if log:
         ticks = sorted(records[x].unique())
-        smallest = min(t for t in ticks if t > 0)
+        smallest = min((t for t in ticks if t > 0), default=1)
         axis.set_xscale("symlog" if ticks[0] == 0 else "log", **({"linthresh": smallest} if ticks[0] == 0 else {}))
         axis.set_xticks(ticks, [f"{t:g}" for t in ticks], rotation=45 if len(ticks) > 5 else 0)
         axis.minorticks_off()
@@ -150,7 +151,8 @@ def heat_map(axis: Axes, records: pd.DataFrame, x: str, y: str, value: str, labe
 
     around_zero: for differences, white at 0, with signs; the scale reaches as far as they do, but at least 10 points.
     """
-    table = records.pivot_table(index=y, columns=x, values=value, aggfunc="mean").sort_index(ascending=False)
+    runs = records.astype({value: float}).groupby([y, x])[value]
+    table = runs.mean().unstack(x).sort_index(ascending=False)  # a pivot would drop what is undefined throughout
     table = table.round() + 0.0 if around_zero else table  # + 0.0: no "-0" in a cell
     reach = max(10.0, table.abs().max().max())
     scale = {"vmin": -reach, "vmax": reach, "cmap": "PuOr", "fmt": "+.0f"}

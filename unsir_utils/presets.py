@@ -33,7 +33,10 @@ def best(model: nn.Module, forget: Iterable[int], retain: Samples, **settings) -
 
 def preset(name: str) -> dict:
     """The settings of a preset: arguments of `unsir`, and retain_per_class."""
-    return yaml.safe_load(PRESETS.read_text())[name]["settings"]
+    presets = yaml.safe_load(PRESETS.read_text())
+    if name not in presets:
+        raise ValueError(f"unknown preset {name!r}: choose one of {', '.join(presets)}")
+    return presets[name]["settings"]
 
 
 def _with(name: str, model: nn.Module, forget: Iterable[int], retain: Samples, settings: dict) -> Unlearned:

@@ -7,6 +7,8 @@ from torch import nn
 from .impair import Phase, impair
 from .samples import Samples
 
+REPAIR_SEED = 2**31  # added to the seed
+
 
 def repair(
     model: nn.Module,
@@ -21,7 +23,9 @@ def repair(
 ) -> Phase:
     """Trains a copy of `model` on the retain subset: `impair` without noise, at a lower learning rate.
 
+    The order of its batches comes from the seed, too, but is another one than impair's: in the control without noise the
+    second pass would else repeat the first, batch by batch.
     Source: the paper's method (reported in a published summary); numbers from the authors' released notebook.
     """
     passes = dict(lr=lr, epochs=epochs, batch_size=batch_size, head_factor=head_factor)
-    return impair(model, retain, None, **passes, seed=seed, in_place=in_place)
+    return impair(model, retain, None, **passes, seed=seed + REPAIR_SEED, in_place=in_place)

@@ -9,21 +9,26 @@ import pandas as pd
 import yaml
 from matplotlib.axes import Axes
 
+from .claims import claims
+from .judge import FAILS, HOLDS, NOT_THE_NOISE, UNDECIDED, UNDEFINED
 from .paths import REPOSITORY, results_root
-from .results import NOT_THE_NOISE, PAPER, claims
+from .results import PAPER
 
 UNTESTED = "not tested in this profile"
 VERDICTS = {  # from best to worst for a claim, each with its colour; its column in the figure says the same
-    "holds": "#009E73",
-    "holds in part": "#7FCFB9",
-    f"holds{NOT_THE_NOISE}": "#F0E442",
-    f"holds in part{NOT_THE_NOISE}": "#E69F00",
-    "does not hold": "#D55E00",
-    UNTESTED: "#DDDDDD",
+    HOLDS: "#009E73",
+    NOT_THE_NOISE: "#F0E442",
+    UNDECIDED: "#BBBBBB",
+    FAILS: "#D55E00",
+    UNDEFINED: "#EEEEEE",
+    UNTESTED: "#FFFFFF",
 }
 WHY = "why they may differ"
 BENCH = "bench"  # the profile of 17_benchmark alone: linked, not gathered
-COLUMNS = ["claim", "notebook", "tested", "measured", "rows met", "controls", "seeds", "verdict", "seconds"]
+COLUMNS = [
+    "claim", "notebook", "tested", "measured", "holds if", "criteria", "replicates", "would decide", "the noise adds",
+    "controls", "noise needed", "verdict", "seconds",
+]  # fmt: skip
 
 
 def findings(profile: str) -> pd.DataFrame:
@@ -41,7 +46,7 @@ def findings(profile: str) -> pd.DataFrame:
     missing = [claim for claim in order if not any((lines.claim == claim).any() for lines in found)]
     blank = dict.fromkeys(COLUMNS, "")
     found.append(pd.DataFrame([{**blank, "claim": claim, "verdict": UNTESTED, "seconds": False} for claim in missing]))
-    gathered = pd.concat([lines for lines in found if len(lines)])[COLUMNS]
+    gathered = pd.concat([lines for lines in found if len(lines)]).reindex(columns=COLUMNS).fillna("")
     rank = gathered.claim.map(order.index)
     return (
         gathered.assign(rank=rank)
@@ -49,6 +54,19 @@ def findings(profile: str) -> pd.DataFrame:
         .drop(columns="rank")
         .reset_index(drop=True)
     )
+
+
+PARTS = {  # what the README shows of the findings that do not rest on seconds
+    "decided": ["claim", "tested", "measured", "holds if", "replicates", "the noise adds", "verdict"],
+    "undecided": ["claim", "tested", "measured", "holds if", "replicates", "would decide", "verdict"],
+}
+
+
+def part(findings: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The findings that are decided, or those that are not, by a name of PARTS."""
+    open_ones = findings.verdict.isin([UNDECIDED, UNDEFINED])
+    tested = (findings.verdict != UNTESTED) & ~findings.seconds
+    return findings[tested & (~open_ones if name == "decided" else open_ones)]
 
 
 def beside_paper(profile: str) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import torch
 import yaml
 from matplotlib.figure import Figure
 
-from .forward import cpu_has_bfloat16
+from .forward import device, precision_setting, uses_bfloat16
 from .paths import REPOSITORY, results_root
 from .store import ASKED_FOR
 
@@ -119,13 +119,14 @@ class Results:
 
 def environment() -> dict[str, str | int]:
     """What the numbers depend on besides the code."""
-    cuda = torch.cuda.is_available()
+    used = device()
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
-        "device": torch.cuda.get_device_name() if cuda else f"CPU, {platform.machine()}",
-        "bfloat16": str(torch.cuda.is_bf16_supported() if cuda else cpu_has_bfloat16()).lower(),
+        "device": torch.cuda.get_device_name(used) if used.type == "cuda" else f"CPU, {platform.machine()}",
+        "precision": precision_setting(),
+        "bfloat16": str(uses_bfloat16(used)).lower(),
         "threads": torch.get_num_threads(),
     }
 
@@ -138,7 +139,7 @@ def _finite(number: object) -> object:
 
 
 def mean_std(values: pd.Series, digits: int = 1) -> str:
-    """ "mean ± std" (sample standard deviation); the mean alone of one; empty of none. Undefined values are left out and told."""
+    """ "mean ± std" (sample standard deviation); the mean alone of one; empty of none. Undefined ones: left out, told."""
     defined = values.dropna()
     if defined.empty:
         return "undefined" if len(values) else ""
@@ -148,7 +149,12 @@ def mean_std(values: pd.Series, digits: int = 1) -> str:
 
 
 def mean_capped(values: pd.Series, cap: int) -> str:
-    """Mean relearn time, in epochs or steps; a missing one is past the cap, counts as it and marks the mean with ">"."""
+    """Mean relearn time, in epochs or steps; a missing one is past the cap, counts as it and marks the mean with ">".
+
+    Of no value, as where every network diverged, it is undefined.
+    """
+    if values.empty:
+        return "undefined"
     return (">" if values.isna().any() else "") + f"{values.fillna(cap).mean():.1f}".removesuffix(".0")
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from . import checks
+
 
 @dataclass(frozen=True, eq=False)
 class Samples:
@@ -17,6 +19,9 @@ class Samples:
         they are (then mean and std stay empty).
     labels: int64 [n], each in 0..n_classes-1.
     mean, std: one number a channel, in units of 0..1.
+
+    Arrays and lists become tensors, labels [n, 1] or of another type that hold whole numbers become int64 [n], other floats
+    float32. Raises ValueError for what is neither.
     """
 
     images: Tensor
@@ -24,6 +29,13 @@ class Samples:
     n_classes: int
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        images = _images(self.images)
+        object.__setattr__(self, "images", images)
+        object.__setattr__(self, "labels", _labels(self.labels, images.device))
+        if len(self.images) != len(self.labels):
+            raise ValueError(f"there are {len(self.images)} images but {len(self.labels)} labels: each image needs one")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,11 +65,13 @@ class Samples:
 
     def draw(self, per_class: int, seed: int = 0) -> Samples:
         """A stratified random subset: `per_class` samples of each class present, or all where it has fewer."""
+        checks.counts(per_class=per_class)
         order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed)).to(self.device)
         return self[order[_first(self.labels[order], per_class)]]
 
     def first(self, per_class: int) -> Samples:
         """The first `per_class` samples of each class present, in the order in which they stand."""
+        checks.counts(per_class=per_class)
         return self[_first(self.labels, per_class)]
 
     def inputs(self, index: Tensor | slice = slice(None)) -> Tensor:
@@ -67,25 +81,57 @@ class Samples:
             x = x.float().div_(255)
             if self.mean:
                 per_channel = (1, -1) + (1,) * (x.dim() - 2)
-                x = x.sub_(x.new_tensor(self.mean).view(per_channel)).div_(x.new_tensor(self.std).view(per_channel))
+                mean, std = (on(x.device, torch.tensor(s, dtype=x.dtype).view(per_channel)) for s in (self.mean, self.std))
+                x = x.sub_(mean).div_(std)
         elif isinstance(index, slice):
             x = x.clone()  # a model may work in place; the stored images must not notice
-        return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+        return channels_last(x)
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(inputs, labels) in the order in which they stand; for measuring."""
+        checks.counts(size=size)
         for start in range(0, len(self), size):
             part = slice(start, start + size)
             yield self.inputs(part), self.labels[part]
 
     def shuffled(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """(inputs, labels) in a new random order from torch's global generator; for training."""
+        checks.counts(size=size)
         for index in chunks(torch.randperm(len(self)), size):
-            index = index.to(self.device)
+            index = on(self.device, index)
             yield self.inputs(index), self.labels[index]
 
     def _among(self, classes: Iterable[int]) -> Tensor:
-        return torch.isin(self.labels, torch.tensor(list(classes), dtype=torch.int64, device=self.device))
+        among = checks.classes(classes, self.n_classes)
+        return torch.isin(self.labels, torch.tensor(among, dtype=torch.int64, device=self.device))
+
+
+def _images(given: Tensor | Sequence) -> Tensor:
+    images = torch.stack([torch.as_tensor(image) for image in given]) if isinstance(given, (list, tuple)) else given
+    images = torch.as_tensor(images)
+    images = images.float() if images.is_floating_point() else images
+    if images.dtype not in (torch.uint8, torch.float32) or images.dim() < 2:
+        raise ValueError(f"images are {images.dtype} {list(images.shape)}: expected [n, ...], uint8 in 0..255 or floats")
+    return images
+
+
+def _labels(given: Tensor | Sequence, device: torch.device) -> Tensor:
+    labels = torch.as_tensor(given, device=device)
+    labels = labels[:, 0] if labels.dim() == 2 and labels.shape[1] == 1 else labels
+    whole = labels.to(torch.int64)
+    if labels.dim() != 1 or (labels.is_floating_point() and not (labels == whole).all()):
+        raise ValueError(f"labels are {labels.dtype} {list(labels.shape)}: expected a whole number for each image, [n]")
+    return whole
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Maps [n, C, H, W] as they are laid out fastest; anything else as it is."""
+    return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+
+
+def on(device: torch.device, small: Tensor) -> Tensor:
+    """A small CPU tensor on `device`, without waiting for what a GPU still computes."""
+    return small.to(device, non_blocking=True)
 
 
 def _first(labels: Tensor, n: int) -> Tensor:

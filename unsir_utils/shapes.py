@@ -7,9 +7,12 @@ scale, rotation, colour, light, background clutter, occlusion and pixel noise.
 from __future__ import annotations
 
 import math
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
+
+from . import checks
 
 SIZE = 32
 SHAPES = ("disc", "square", "triangle", "ring", "cross", "star", "bar", "crescent", "heart", "hourglass")
@@ -27,17 +30,28 @@ def superclasses(n_classes: int) -> list[int]:
 
 def draw(n_classes: int, per_class: int, seed: int, difficulty: float = 0.8) -> tuple[Tensor, Tensor]:
     """`per_class` images of each class: uint8 [n, 3, 32, 32] and int64 [n], class after class."""
-    if not 2 <= n_classes <= len(SHAPES) * len(TEXTURES):
-        raise ValueError(f"shapes has 2 to {len(SHAPES) * len(TEXTURES)} classes, not {n_classes}")
-    if per_class < 1:
-        raise ValueError(f"per_class is {per_class}: at least one image a class is needed")
+    check_drawing(per_class, difficulty)
     random = torch.Generator().manual_seed(seed)
     images = [_draw_class(*pair, per_class, difficulty, random) for pair in _pairs(n_classes)]
     return torch.cat(images), torch.arange(n_classes).repeat_interleave(per_class)
 
 
+def check_classes(kind: str, n_classes: int, most: int) -> None:
+    """Raises ValueError unless n_classes is a whole number of 2 to `most`."""
+    if not (isinstance(n_classes, Integral) and 2 <= n_classes <= most):
+        raise ValueError(f"{kind} has 2 to {most} classes, not {n_classes!r}")
+
+
+def check_drawing(per_class: int, difficulty: float) -> None:
+    """Raises ValueError unless there is an image to draw, and the nuisances have a size."""
+    checks.counts(per_class=per_class)
+    if not (isinstance(difficulty, Real) and 0 <= difficulty < math.inf):
+        raise ValueError(f"difficulty is {difficulty!r}: expected a finite number of at least 0")
+
+
 def _pairs(n_classes: int) -> list[tuple[int, int]]:
     """(shape, texture) of each class; at least two textures share a shape, so that superclasses exist."""
+    check_classes("shapes", n_classes, len(SHAPES) * len(TEXTURES))
     textures = max(2, math.ceil(n_classes / len(SHAPES)))
     return [(c // textures, c % textures) for c in range(n_classes)]
 

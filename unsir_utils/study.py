@@ -5,25 +5,29 @@ Every argument is plain (it may stand in a parameters cell and in a csv), every 
 
 from __future__ import annotations
 
+import copy
 import inspect
+import math
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 
 import pandas as pd
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from . import metrics
 from .baselines import MaskedLogits, finetune, fisher_forgetting, neggrad
 from .cases import run_cases
 from .data import Data, load
+from .impair import impair
 from .noise import Noise, blank_images, learn_noise, more_retain, unlearned_noise
+from .provenance import load_once, machine, state
+from .repair import repair
 from .samples import Samples
-from .store import Recipe, Trained, trained
+from .store import Recipe, Trained, handed_out, trained
 from .unsir import released, two_passes, unsir
-
-load_once = lru_cache(maxsize=2)(load)
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,27 @@ class Scenario:
 
 
 def scenario(data: dict, recipe: dict, forget: Iterable[int], **settings: int) -> Scenario:
-    """A Scenario from what a parameters cell holds: two dicts and a list."""
+    """A Scenario from what a parameters cell holds: two dicts and a list. Raises ValueError for a setting that is none."""
+    _known("settings of the data", data, inspect.signature(load).parameters)
+    _known("settings of the recipe", recipe, [field.name for field in fields(Recipe)])
+    _known("settings of the scenario", settings, ["retain_per_class", "seed"])
     return Scenario(tuple(sorted(data.items())), Recipe(**recipe), tuple(forget), **settings)
 
 
-@lru_cache(maxsize=4)
+def _known(what: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Raises ValueError for what is given and not known."""
+    if unknown := sorted(set(given) - set(known)):
+        choices = f"choose among {', '.join(sorted(known))}" if known else "there are none"
+        raise ValueError(f"unknown {what}: {', '.join(unknown)}; {choices}")
+
+
 def _trained(recipe: Recipe, data: tuple[tuple, ...]) -> Trained:
+    load_once(**dict(data))  # so that a case knows of the data, too
+    return handed_out(_trained_once(recipe, data, state(dict(data)["name"])))
+
+
+@lru_cache(maxsize=4)
+def _trained_once(recipe: Recipe, data: tuple[tuple, ...], state: str) -> Trained:
     return trained(recipe, load_once(**dict(data)))
 
 
@@ -132,16 +151,15 @@ def _with_images(images: Callable[[Scenario, int], Noise | None]) -> Method:
 
 CONTROLS: dict[str, Callable[[Scenario, int], Noise | None]] = {
     "No noise": lambda s, n: None,
-    "Unlearned noise": lambda s, n: unlearned_noise(s.forget, s.retain.shape, per_class=n, seed=s.seed),
-    "Blank images": lambda s, n: blank_images(s.forget, s.retain.shape, per_class=n),
+    "Unlearned noise": lambda s, n: unlearned_noise(s.forget, s.loaded.train.shape, per_class=n, seed=s.seed),
+    "Blank images": lambda s, n: blank_images(s.forget, s.loaded.train.shape, per_class=n),
     "More retain": lambda s, n: more_retain(s.retain_subset, n * len(s.forget), seed=s.seed),
 }
 
 
 def _unsir(s: Scenario, **options) -> tuple[nn.Module, float]:
-    learning = {short: options.pop(long) for long, short in NOISE_OPTIONS.items() if long in options}
-    noise = _noise(replace(s, retain_per_class=1), tuple(learning.items()))  # in which D_r_sub plays no part
-    found = unsir(s.original, s.forget, s.retain_subset, noise=noise, seed=s.seed, **options)
+    (noise, model), passes = _noise(s, options)
+    found = unsir(model, s.forget, s.retain_subset, noise=noise, seed=s.seed, **passes)
     return found.model, sum(found.seconds.values())
 
 
@@ -155,10 +173,21 @@ NOISE_OPTIONS = {
 }
 
 
+def _noise(s: Scenario, options: dict) -> tuple[tuple[Noise, nn.Module], dict]:
+    """UNSIR's noise with the network as its learning left it, and the options that are not of the noise."""
+    learning = {short: options[long] for long, short in NOISE_OPTIONS.items() if long in options}
+    passes = {name: value for name, value in options.items() if name not in NOISE_OPTIONS}
+    shape, about = s.loaded.train.shape, tuple(learning.items())
+    return _learned(s.original, tuple(s.forget), shape, s.seed, about, machine()), passes
+
+
 @lru_cache(maxsize=1)
-def _noise(s: Scenario, options: tuple[tuple, ...]) -> Noise:
+def _learned(
+    model: nn.Module, forget: tuple[int, ...], shape: tuple[int, ...], seed: int, options: tuple[tuple, ...], machine: str
+) -> tuple[Noise, nn.Module]:
     """Learned once for all the rates that are tried with it; it keeps the seconds that it took."""
-    return learn_noise(s.original, s.forget, s.loaded.train.shape, seed=s.seed, **dict(options))
+    left = copy.deepcopy(model)
+    return learn_noise(left, forget, shape, seed=seed, in_place=True, **dict(options)), left
 
 
 def _released(s: Scenario, **options) -> tuple[nn.Module, float]:
@@ -180,54 +209,119 @@ METHODS: dict[str, Method] = {
 UNSEEDED = ("Original", "Retrain", "Masked logits")  # the unlearning seed changes nothing about these
 
 
-def apply(method: str, s: Scenario, **options) -> tuple[nn.Module, float]:
-    """(unlearned model, seconds) of a method of METHODS. Raises ValueError for another."""
+KERNELS: dict[str, list[Callable]] = {
+    "FineTune": [finetune],
+    "NegGrad": [neggrad],
+    "Fisher": [fisher_forgetting],
+    "UNSIR": [unsir],
+    "Released": [released, two_passes],
+    **dict.fromkeys(CONTROLS, [two_passes]),
+}
+SIZES = {"Fisher": {"per_class"}, **dict.fromkeys(CONTROLS, {"noise_per_class"})}  # options that a kernel has not
+
+
+def options_of(method: str) -> set[str]:
+    """The options of a method of METHODS. Raises ValueError for another."""
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
+    return set().union(*map(_options, KERNELS.get(method, []))) - {"noise"} | SIZES.get(method, set())
+
+
+def _options(kernel: Callable) -> set[str]:
+    settings = inspect.signature(kernel).parameters.values()
+    return {p.name for p in settings if p.kind is p.KEYWORD_ONLY} - {"seed"}  # the scenario's
+
+
+def _check_options(method: str, *given: dict) -> None:
+    """Raises ValueError for an option that the method has not, or that is given twice."""
+    names = [name for options in given for name in options]
+    _known(f"options of {method}", names, options_of(method))
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"options of {method} are given twice: {', '.join(twice)}; give each once")
+
+
+def apply(method: str, s: Scenario, **options) -> tuple[nn.Module, float]:
+    """(unlearned model, seconds) of a method of METHODS. Raises ValueError for another, or for an unknown option."""
+    _check_options(method, options)
     return METHODS[method](s, **options)
 
 
 def measure(model: nn.Module, s: Scenario) -> dict:
-    """A_Dr and A_Df in % on the test set, and how the predictions on its forget samples are spread."""
-    a_dr, a_df = metrics.retain_forget_accuracy(model, s.loaded.test, s.forget)
-    spread = metrics.prediction_distribution(model, s.loaded.test.only(s.forget))
+    """A_Dr and A_Df in % on the test set, and how the predictions on its forget samples are spread.
+
+    All nan for a diverged network, one with a nan among its logits: it has not forgotten, it is undefined.
+    """
+    test = s.loaded.test
+    predicted = metrics.predictions(model, test)
+    spread = _among(predicted, test, s.forget).bincount(minlength=test.n_classes).double() if _defined(predicted) else None
     return {
-        "A_Dr": a_dr,
-        "A_Df": a_df,
-        "entropy": metrics.normalised_entropy(spread),
-        "largest_share": spread.max().item(),
+        **_accuracies(predicted, test, s.forget),
+        "entropy": math.nan if spread is None else metrics.normalised_entropy(spread / spread.sum()),
+        "largest_share": math.nan if spread is None else (spread / spread.sum()).max().item(),
     }
 
 
-def relearn(model: nn.Module, s: Scenario, *, watched: int, steps_cap: int, **options) -> dict:
-    """Relearn time by both definitions; None past the cap. watched: forget training samples that are looked at.
+def validate(model: nn.Module, s: Scenario) -> dict:
+    """A_Dr and A_Df in % on the validation part: what settings are chosen by. nan for a diverged network."""
+    return _accuracies(metrics.predictions(model, s.loaded.validation), s.loaded.validation, s.forget)
 
-    Whoever holds a masked model holds its network: the mask is taken off first.
+
+def _accuracies(predicted: Tensor, samples: Samples, forget: tuple[int, ...]) -> dict:
+    """As `metrics.retain_forget_accuracy`, from predictions that stand already."""
+    if not _defined(predicted):
+        return {"A_Dr": math.nan, "A_Df": math.nan}
+    hit = (predicted == samples.labels).double()
+    others = [c for c in range(samples.n_classes) if c not in forget]
+    return {name: 100 * _among(hit, samples, of).mean().item() for name, of in (("A_Dr", others), ("A_Df", forget))}
+
+
+def _among(values: Tensor, samples: Samples, classes: Iterable[int]) -> Tensor:
+    return values[torch.isin(samples.labels, torch.tensor(list(classes), device=samples.device))]
+
+
+def _defined(predicted: Tensor) -> bool:
+    return bool((predicted >= 0).all())
+
+
+def relearn(model: nn.Module, s: Scenario, *, watched: int, steps_cap: int, **options) -> dict:
+    """Relearn time by both definitions. watched: forget training samples that are looked at.
+
+    None past the cap; nan for a diverged network, whose A_Df is nan, too. Whoever holds a masked model holds its network:
+    the mask is taken off first.
     """
+    _known("options of relearning", options, RELEARNING)
     model = model.network if isinstance(model, MaskedLogits) else model
     original, train, forget = s.original, s.loaded.train, s.forget_set.draw(-(-watched // len(s.forget)))
+    if not _defined(metrics.predictions(model, forget)):
+        return {"relearn_epochs": math.nan, "relearn_steps": math.nan}
     return {
         "relearn_epochs": metrics.relearn_epochs(model, original, train, forget, seed=s.seed, **options),
         "relearn_steps": metrics.relearn_steps(model, original, train, forget, seed=s.seed, cap=steps_cap),
     }
 
 
-def validate(model: nn.Module, s: Scenario) -> dict:
-    """A_Dr and A_Df in % on the validation part: what settings are chosen by."""
-    a_dr, a_df = metrics.retain_forget_accuracy(model, s.loaded.validation, s.forget)
-    return {"A_Dr": a_dr, "A_Df": a_df}
+RELEARNING = _options(metrics.relearn_epochs) | _options(relearn)
 
 
 def best(records: list[dict], tolerance: float = 1.0) -> dict:
     """The record that every choice in this project takes: of those with A_Df at most `tolerance` % on the validation part
-    the one with the highest A_Dr; where none gets there, the one with the lowest A_Df."""
-    return min(records, key=lambda r: (max(r["A_Df"] - tolerance, 0.0), -r["A_Dr"]))
+    the one with the highest A_Dr; where none gets there, the one with the lowest A_Df. Of equals the first; an undefined
+    one (nan or None) only where all are."""
+
+    def rank(record: dict) -> tuple[bool, float, float]:
+        a_dr, a_df = record["A_Dr"], record["A_Df"]
+        if a_dr is None or a_df is None or math.isnan(a_dr + a_df):
+            return True, 0.0, 0.0
+        return False, max(a_df - tolerance, 0.0), -a_dr
+
+    return min(records, key=rank)
 
 
 def compare(methods: dict[str, list], relearning: dict | None = None, setting: dict | None = None, **request) -> list[dict]:
     """A case: one record a method. methods: label -> [name in METHODS, options]; request: arguments of `scenario`;
-    setting: stands in every record."""
+    setting: stands in every record. Raises ValueError for an unknown option before any work."""
     s, records = scenario(**request), []
+    _check_comparison(methods, relearning)
     for label, (method, options) in methods.items():
         model, seconds = apply(method, s, **options)
         again = relearn(model, s, **relearning) if relearning else {}
@@ -235,36 +329,87 @@ def compare(methods: dict[str, list], relearning: dict | None = None, setting: d
     return records
 
 
+def _check_comparison(methods: dict[str, list], relearning: dict | None) -> None:
+    for method, options in methods.values():
+        _check_options(method, options)
+    _known("options of relearning", relearning or {}, RELEARNING)
+
+
 def sweep(
-    settings: list[dict], methods: dict[str, list], seeds: list[int], relearning: dict | None = None, **request
+    settings: list[dict],
+    methods: dict[str, list],
+    seeds: list[int],
+    relearning: dict | None = None,
+    labels: Iterable[str] = (),
+    **request,
 ) -> pd.DataFrame:
     """`compare` at every setting and seed: one row a setting, method and seed.
 
     settings: each overrides arguments of `scenario` (retain_per_class, forget) and options of the methods; a method gets
         those that it takes.
+    labels: names in the settings that only stand in the rows. Raises ValueError, before any work, for another name that
+        no method takes.
     """
+    _check_comparison(methods, relearning)
+    taken = set().union(*(options_of(method) for method, _ in methods.values()))
+    _known("arguments of the sweep", request, ASKED)
     cases = []
     for seed in seeds:
         for setting in settings:
+            _known("settings of the sweep", setting, {*ASKED, *taken, *labels})
             own = {name: [m, {**options, **_taken(m, setting)}] for name, (m, options) in methods.items()}
-            asked = {k: v for k, v in setting.items() if k in ASKED}
+            asked = {**request, **{k: v for k, v in setting.items() if k in ASKED}, "seed": seed}
+            scenario(**asked)
             shown = {k: v for k, v in setting.items() if not isinstance(v, (list, dict))}
-            cases.append({**request, **asked, "seed": seed, "methods": own, "relearning": relearning, "setting": shown})
+            cases.append({**asked, "methods": own, "relearning": relearning, "setting": shown})
     return run_cases(compare, cases, "settings")
 
 
 ASKED = ("data", "recipe", "forget", "retain_per_class")  # what a setting may change of the scenario
-KERNELS = {"UNSIR": unsir, "Released": released, **dict.fromkeys(CONTROLS, two_passes)}
 
 
 def _taken(method: str, setting: dict) -> dict:
-    names = set(inspect.signature(KERNELS[method]).parameters) if method in KERNELS else set()
-    names |= {"noise_per_class"} if method in CONTROLS else set()
-    return {k: v for k, v in setting.items() if k in names and k not in ASKED}
+    return {k: v for k, v in setting.items() if k in options_of(method)}
 
 
 def choose(method: str, candidates: list[dict], options: dict, **request) -> list[dict]:
-    """A case: every candidate (options that vary) with its A_Dr and A_Df on the validation part; `chosen` marks the best."""
+    """A case: every candidate (options that vary) with its A_Dr and A_Df on the validation part; `chosen` marks the best.
+
+    Raises ValueError for an unknown option before any work.
+    """
     s = scenario(**request)
+    for candidate in candidates:
+        _check_options(method, options, candidate)
     tried = [{**c, **validate(apply(method, s, **options, **c)[0], s)} for c in candidates]
     return [{**record, "chosen": record is best(tried)} for record in tried]
+
+
+def grid(method: str, impair_rates: list[float], repair_rates: list[float], options: dict, **request) -> list[dict]:
+    """A case: every pair of rates for UNSIR or one of CONTROLS, with A_Dr and A_Df on the test set, and on the validation
+    part as validation_A_Dr and validation_A_Df.
+
+    options: of the method, but for the two rates. Each network is that of `apply` at its pair: the noise is learned once and
+    each impair rate run once, as neither depends on what follows. Raises ValueError for an unknown option before any work.
+    """
+    s, records = scenario(**request), []
+    if method != "UNSIR" and method not in CONTROLS:
+        raise ValueError(f"{method!r} has no pair of rates: choose one of UNSIR, {', '.join(CONTROLS)}")
+    _check_options(method, options, dict.fromkeys(["impair_lr", "repair_lr"]))
+    if method == "UNSIR":
+        (images, start), passes = _noise(s, options)
+    else:
+        passes = {"noise_per_class": 256, **options}
+        images, start = CONTROLS[method](s, passes.pop("noise_per_class")), s.original
+    common = {"seed": s.seed} | {name: passes[name] for name in ("batch_size", "head_factor") if name in passes}
+    first = {"copies": passes["copies"]} if "copies" in passes else {}
+    subset = s.retain_subset
+    for impair_lr in impair_rates:
+        impaired = impair(
+            start, subset, images, lr=impair_lr, epochs=passes.get("impair_epochs", 1), **first, **common
+        ).model
+        for repair_lr in repair_rates:
+            model = repair(impaired, subset, lr=repair_lr, epochs=passes.get("repair_epochs", 1), **common).model
+            held_out = {f"validation_{name}": value for name, value in validate(model, s).items()}
+            tested = _accuracies(metrics.predictions(model, s.loaded.test), s.loaded.test, s.forget)
+            records.append({"impair_lr": impair_lr, "repair_lr": repair_lr, **held_out, **tested})
+    return records

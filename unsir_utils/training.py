@@ -9,12 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .forward import forward
+from .forward import exact_cuda, forward
+from .outputs import logits_of
 
 Batches = Iterable[tuple[Tensor, Tensor]]
+with_gradients = torch.inference_mode(False)  # decorates what trains, as the caller may be under no_grad or inference_mode
 TINY = 1e-30  # zeroing weights below it left every logit of three trained networks as it was
 
 
+@exact_cuda()
+@with_gradients
 def one_epoch(
     model: nn.Module,
     batches: Batches,
@@ -59,26 +63,69 @@ def flush_tiny_weights(model: nn.Module) -> None:
         weight.masked_fill_(weight.abs() < TINY, 0)
 
 
-def adam(model: nn.Module, lr: float, head_factor: float = 1.0, **options: float) -> torch.optim.Adam:
-    return torch.optim.Adam(parameter_groups(model, lr, head_factor), fused=True, **options)
+def adam(
+    model: nn.Module, lr: float, head_factor: float = 1.0, x: Tensor | None = None, **options: float
+) -> torch.optim.Adam:
+    return torch.optim.Adam(parameter_groups(model, lr, head_factor, x), fused=True, **options)
 
 
-def parameter_groups(model: nn.Module, lr: float, head_factor: float = 1.0) -> list[dict]:
+def parameter_groups(model: nn.Module, lr: float, head_factor: float = 1.0, x: Tensor | None = None) -> list[dict]:
     """Parameter groups for an optimiser: the body learns at `lr`, the head at head_factor * lr.
 
-    The head is the last Linear layer or, where there is none, the last Conv2d. Raises ValueError for a model without
-    either where the factor is not 1. Layer-wise rates with a higher one for the head: readers' notes on the paper's
-    pretrained models, values unknown.
+    x: some inputs [n, ...], by which `head` finds the head; not needed where the factor is 1. Layer-wise rates with a higher
+    one for the head: readers' notes on the paper's pretrained models, values unknown.
     """
     if head_factor == 1:
         return [{"params": list(model.parameters()), "lr": lr}]
-    layers = [[m for m in model.modules() if isinstance(m, kind)] for kind in (nn.Linear, nn.Conv2d)]
-    heads = layers[0] or layers[1]
-    if not heads:
-        raise ValueError(f"head_factor is {head_factor}, but the model has no Linear or Conv2d layer as its head: use 1")
-    head = list(heads[-1].parameters())
-    body = [p for p in model.parameters() if all(p is not h for h in head)]
-    return [{"params": body, "lr": lr}, {"params": head, "lr": head_factor * lr}]
+    if x is None:
+        raise ValueError(f"head_factor is {head_factor}: pass some inputs x, as samples.inputs(slice(0, 2)), too")
+    last = list(head(model, x).parameters())
+    body = [p for p in model.parameters() if all(p is not h for h in last)]
+    return [{"params": body, "lr": lr}, {"params": last, "lr": head_factor * lr}]
+
+
+HEADS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+@with_gradients
+def head(model: nn.Module, x: Tensor) -> nn.Module:
+    """The Linear or convolution that yields the logits for inputs x [n, ...], whatever pools or scales them behind it.
+
+    The graph of a forward pass is walked back from the logits to the first such layer on every path. Raises ValueError
+    unless that is one layer with an output for each logit, with no other weight matrix behind it.
+    """
+    made_by: dict[object, nn.Module] = {}
+
+    def remember(layer: nn.Module, _, output: Tensor) -> None:
+        made_by[output.grad_fn] = layer
+
+    hooks = [layer.register_forward_hook(remember) for layer in model.modules() if isinstance(layer, HEADS)]
+    try:
+        with mode(model, False):
+            z = logits_of(model(x.clone().requires_grad_().clone()))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found, seen, ahead = set(), set(), [z.grad_fn]
+    while ahead:
+        node = ahead.pop()
+        if node in made_by or _is_weight_matrix(node):
+            found.add(made_by.get(node, node))
+        elif node is not None and node not in seen:
+            seen.add(node)
+            ahead += [following for following, _ in node.next_functions]
+    last = found.pop() if len(found) == 1 else None
+    if not isinstance(last, HEADS) or len(last.weight) != z.shape[1]:
+        raise ValueError(
+            "no single Linear or convolution yields the model's logits, so that its head is not known: let one be its last "
+            "layer with weights, or use head_factor=1"
+        )
+    return last
+
+
+def _is_weight_matrix(node: object) -> bool:
+    weight = getattr(node, "variable", None)  # of the graph's leaves alone
+    return isinstance(weight, nn.Parameter) and weight.dim() > 1
 
 
 @contextmanager
@@ -95,9 +142,15 @@ def mode(model: nn.Module, training: bool) -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
-    """All draws inside come from `seed`; the caller's random state is as it was afterwards."""
+    """All draws inside, on the CPU and on `device`, come from `seed`; the caller's random state is as it was afterwards.
+
+    No other device is touched: torch.manual_seed seeds every one there is.
+    """
     device = torch.device(device)
-    devices = [] if device.type == "cpu" else [device]
-    with torch.random.fork_rng(devices, device_type="cuda" if device.type == "cpu" else device.type):
-        torch.manual_seed(seed)
+    gpu = device.type == "cuda"
+    with torch.random.fork_rng([device] if gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if gpu:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield

@@ -14,6 +14,7 @@ from .impair import Phase, impair
 from .noise import Noise, learn_noise
 from .repair import repair
 from .samples import Samples
+from .training import head, with_gradients
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,7 @@ class Unlearned:
         }
 
 
+@with_gradients
 def unsir(
     model: nn.Module,
     forget: Iterable[int],
@@ -62,23 +64,33 @@ def unsir(
     repair_epochs: int = 1,
     batch_size: int = 256,
     head_factor: float = 1.0,
+    forgotten: Iterable[int] = (),
     seed: int = 0,
 ) -> Unlearned:
     """Erases the forget classes from a copy of `model`, seeing only `retain`: samples of the other classes.
 
     The defaults are the paper's settings, as the released notebook states them (CIFAR-10, ResNet18; there `retain` holds
     1,000 samples a class). `learn_noise`, `impair` and `repair` say what each setting means. Noise that was learned
-    before may be given as `noise`; the settings of its learning are then not used.
+    before may be given as `noise`; the settings of its learning are then not used. The two passes shuffle differently,
+    both by the seed.
+
+    forgotten: classes that an earlier request took away, of which `retain` must have nothing either.
 
     Raises ValueError before any work for forget classes that are out of range, repeated, none or all; for retain data that
-    is empty, not finite or contains a forget class; for a model that does not fit the data; for counts below one.
+    is empty, not finite or contains a forget class; for a model that does not fit the data; for counts below one. Warns
+    where the retain data lacks a class that nobody asked to forget.
     """
+    passes = dict(
+        copies=copies, impair_lr=impair_lr, impair_epochs=impair_epochs, repair_lr=repair_lr, repair_epochs=repair_epochs,
+        batch_size=batch_size, head_factor=head_factor,
+    )  # fmt: skip
+    _check_passes(model, retain, passes)
     forget = checks.forget_classes(forget, retain.n_classes)
-    checks.retain_set(model, retain, forget)
-    checks.counts(copies=copies, impair_epochs=impair_epochs, repair_epochs=repair_epochs, batch_size=batch_size)
-    checks.positive(impair_lr=impair_lr, repair_lr=repair_lr, head_factor=head_factor)
-    if noise is not None and set(noise.labels.tolist()) != set(forget):
-        raise ValueError(f"the noise is for classes {sorted(set(noise.labels.tolist()))}, not for {sorted(forget)}")
+    checks.retain_set(retain, forget, forgotten)
+    if noise is not None:
+        checks.noise_for(noise, retain)
+        if set(noise.labels.tolist()) != set(forget):
+            raise ValueError(f"the noise is for classes {sorted(set(noise.labels.tolist()))}, not for {sorted(forget)}")
     copied = copy.deepcopy(model)
     if noise is None:
         noise = learn_noise(
@@ -86,10 +98,7 @@ def unsir(
             per_class=noise_per_class, total=noise_total, steps=noise_steps, lr=noise_lr,
             penalty=penalty, batchnorm=batchnorm, seed=seed, in_place=True,
         )  # fmt: skip
-    return two_passes(
-        copied, retain, noise, copies=copies, impair_lr=impair_lr, impair_epochs=impair_epochs, repair_lr=repair_lr,
-        repair_epochs=repair_epochs, batch_size=batch_size, head_factor=head_factor, seed=seed,
-    )  # fmt: skip
+    return two_passes(copied, retain, noise, **passes, seed=seed)
 
 
 def two_passes(
@@ -110,12 +119,15 @@ def two_passes(
 
     The controls run through this: the same passes at the same rates with other images. Arguments as in `unsir`.
     """
+    checks.counts(repair_epochs=repair_epochs)
+    checks.positive(repair_lr=repair_lr)
     common = dict(batch_size=batch_size, head_factor=head_factor, seed=seed)
     impaired = impair(model, retain, images, lr=impair_lr, epochs=impair_epochs, copies=copies, **common)
     repaired = repair(impaired.model, retain, lr=repair_lr, epochs=repair_epochs, **common)
     return Unlearned(repaired.model, images, impaired, repaired)
 
 
+@with_gradients
 def released(
     model: nn.Module,
     forget: Iterable[int],
@@ -136,10 +148,13 @@ def released(
     own class). The retain subset is the first `per_class` samples of each class of `retain`. Arguments of `two_passes`
     (rates, copies, batch size) have their defaults there.
     """
-    forget = checks.forget_classes(forget, retain.n_classes)
-    checks.counts(per_class=per_class, used=used)
-    checks.retain_set(model, retain, forget)
+    checks.counts(per_class=per_class, used=used, learned=learned)
     subset = retain.first(per_class)
+    _check_passes(model, subset, passes)
+    forget = checks.forget_classes(forget, retain.n_classes)
+    checks.retain_set(subset, forget)
+    if label is not None:
+        checks.classes([label], retain.n_classes, "label")
     copied = copy.deepcopy(model)
     parts = [
         learn_noise(copied, [c], retain.shape, per_class=learned, batchnorm=batchnorm, seed=seed + i, in_place=True)
@@ -155,3 +170,18 @@ def released(
     if label is not None:
         noise = noise.labelled(label)
     return two_passes(copied, subset, noise, **passes, seed=seed)
+
+
+COUNTS = ("copies", "impair_epochs", "repair_epochs", "batch_size")
+RATES = ("impair_lr", "repair_lr", "head_factor")
+
+
+def _check_passes(model: nn.Module, retain: Samples, given: dict) -> None:
+    """Checks what `two_passes` is to be called with, before the noise is learned."""
+    if unknown := given.keys() - {*COUNTS, *RATES}:
+        raise TypeError(f"unknown settings {sorted(unknown)}: choose among {', '.join((*COUNTS, *RATES))}")
+    checks.counts(**{name: given[name] for name in COUNTS if name in given})
+    checks.positive(**{name: given[name] for name in RATES if name in given})
+    checks.trainable(model, retain, given.get("batch_size", 2))
+    if given.get("head_factor", 1) != 1:
+        head(model, retain.inputs(slice(0, 2)))

@@ -1,0 +1,185 @@
+"""A notebook's cells, run in this process on records that a transformation made up: no training, no kernel.
+
+Every measured number reaches a notebook through `cases.run_cases`. A replay puts its own in that one's place: it takes the
+smoke profile's records (measured once, and kept) and hands them on as a hostile world might give them.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import linecache
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import IPython.display
+import matplotlib
+import matplotlib.pyplot as plt
+import nbformat
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from unsir_utils import cases, run, store, study
+
+Records = list[dict]
+Transformation = Callable[[dict, dict], dict | None]  # (a record, its case) -> another record, or none
+
+
+class CellError(AssertionError):
+    """A cell that fell over: which notebook, which cell, on what."""
+
+
+@dataclass
+class Kept:
+    """The records of a notebook's cases, as `measure` found them: function name -> [(case, records)]."""
+
+    folder: Path
+    measure: Callable = cases.run_cases
+    of: dict[str, list[tuple[dict, Records]]] = field(default_factory=dict)
+    complete: bool = False
+
+    def records(self, function: Callable, case: dict) -> Records:
+        known = self.of.setdefault(function.__name__, [])
+        for other, records in known:
+            if other == case:
+                return records
+        if self.complete:
+            return self._made_up(known, case)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("UNSIR_RESULTS", str(self.folder))
+            records = _rows(self.measure(function, [case], "measured once"))
+        known.append((deepcopy(case), records))
+        return records
+
+    def _made_up(self, known: list[tuple[dict, Records]], case: dict) -> Records:
+        """The most similar case's records under this one's arguments; of each of its methods, where it names several."""
+        if not known:
+            raise CellError("no case of this function was ever measured")
+        ranked = sorted(known, key=lambda pair: -sum(pair[0].get(k) == v for k, v in case.items()))
+        records = ranked[0][1]
+        if isinstance(case.get("methods"), dict | list):
+            labels = [m if isinstance(m, str) else m[0] for m in case["methods"]]
+            of = {
+                label: next(filter(None, ([r for r in rows if r["method"] == label] for _, rows in ranked)), [])
+                for label in labels
+            }
+            records = [r for label in labels for r in of[label]]
+        plain = {k: v for k, v in {**case, **(case.get("setting") or {})}.items() if not isinstance(v, list | dict)}
+        return [r | {k: v for k, v in plain.items() if k in r} for r in records]
+
+
+def _rows(frame: pd.DataFrame) -> Records:
+    """As json gives them back: past the cap is None."""
+    return [
+        {k: None if k.startswith("relearn") and isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+        for row in frame.to_dict("records")
+    ]
+
+
+def measured_anew(function: Callable, given: list[dict], label: str) -> pd.DataFrame:
+    """As `run_cases`, but nothing is kept."""
+    return pd.DataFrame(json.loads(json.dumps([r for case in given for r in function(**case)])))
+
+
+def code(path: Path) -> list[tuple[int, nbformat.NotebookNode]]:
+    cells = nbformat.read(path, as_version=4).cells
+    return [(number, cell) for number, cell in enumerate(cells) if cell.cell_type == "code"]
+
+
+def defaults(path: Path) -> dict:
+    """The parameters that the notebook itself sets."""
+    (source,) = (cell.source for _, cell in code(path) if "parameters" in cell.metadata.get("tags", []))
+    return {line.target.id: ast.literal_eval(line.value) for line in ast.parse(source).body}
+
+
+def replay(path: Path, parameters: dict, kept: Kept, folder: Path, change: Transformation | None = None) -> list[str]:
+    """Runs all code cells; returns what they showed, as text. The results go to `folder`/<profile>.
+
+    Raises CellError for a cell that raises or warns.
+    """
+    shown: list[str] = []
+    folder.mkdir(parents=True, exist_ok=True)
+    namespace = {"__name__": "__main__"}
+
+    def run_cases(function: Callable, given: list[dict], label: str = "cases") -> pd.DataFrame:
+        rows = []
+        for case in given:
+            plain = {k: v for k, v in case.items() if not isinstance(v, list | dict)}
+            records = [plain | r for r in kept.records(function, case)]
+            changed = [change(r, case) for r in records] if change else records
+            rows += [r for r in changed if r is not None]
+        return pd.DataFrame(rows)
+
+    with _stubbed(run_cases, shown, folder, kept.folder / "networks"):
+        for number, cell in code(path):
+            try:
+                _execute(cell.source, f"{path.stem}, cell {number}", namespace, shown)
+            except Exception as error:
+                raise CellError(f"{path.stem}, cell [{number}]: {type(error).__name__}: {error}") from error
+            if "parameters" in cell.metadata.get("tags", []):
+                namespace |= {**parameters, "profile": "smoke"}
+    kept.complete = True
+    return shown
+
+
+@contextmanager
+def _stubbed(run_cases: Callable, shown: list[str], folder: Path, networks: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setattr(cases, "run_cases", run_cases)
+        patch.setattr(study, "run_cases", run_cases)
+        patch.setattr(study.Scenario, "accuracy", property(accuracy_of))
+        patch.setattr(store, "FOLDER", networks)
+        patch.setattr(IPython.display, "display", lambda *things, **_: shown.extend(map(_text, things)))
+        patch.setattr(Figure, "savefig", _draw)
+        patch.setenv("UNSIR_RESULTS", str(folder))
+        patch.chdir(run.REPOSITORY)
+        matplotlib.use("agg")
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        yield
+        plt.close("all")
+
+
+accuracy_of = lru_cache(study.Scenario.accuracy.fget)
+
+
+def _draw(figure: Figure, path: Path, **options) -> None:
+    """What writing a picture runs, but for the pixels; the file is there, and empty."""
+    if str(path).endswith(".png"):
+        figure.set_layout_engine("none")
+        figure.draw_without_rendering()
+    Path(path).touch()
+
+
+def _execute(source: str, name: str, namespace: dict, shown: list[str]) -> None:
+    """Runs a cell as IPython does: what its last line is worth is shown."""
+    linecache.cache[name] = (
+        len(source),
+        None,
+        source.splitlines(keepends=True),
+        name,
+    )  # so that inspect finds its functions
+    tree = ast.parse(source)
+    last = ast.Expression(tree.body.pop().value) if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, name, "exec"), namespace)
+    if last is not None:
+        value = eval(compile(last, name, "eval"), namespace)
+        if value is not None:
+            shown.append(_text(value))
+
+
+def _text(value: object) -> str:
+    return str(getattr(value, "data", None) if hasattr(value, "data") else value)
+
+
+def smoke(path: Path) -> dict:
+    """The parameters of the smoke profile."""
+    return defaults(path) | run.profile_values("smoke").get(path.stem, {})

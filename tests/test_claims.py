@@ -1,0 +1,374 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from unsir_utils import claims
+from unsir_utils.judge import FAILS, HOLDS, NOT_THE_NOISE, UNDECIDED, UNDEFINED, VERDICTS, judge
+
+NAN = math.nan
+UNSIR, BARE = "UNSIR (paper's rates)", "No noise (paper's rates)"
+
+
+def records(columns: str, *rows: tuple) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=columns.split())
+
+
+def per_seed(method: str, column: str, *values: float, **same: object) -> pd.DataFrame:
+    return pd.DataFrame([{"method": method, "seed": s, column: v, **same} for s, v in enumerate(values)])
+
+
+def outcome(tests: list, starting_with: str = "") -> dict[str, str]:
+    """Of the tests at the paper's rates, by their words up to the bracket."""
+    lines = judge(tests)
+    return {line["tested"].split(" (")[0]: line["verdict"] for line in lines if "chosen" not in line["tested"]}
+
+
+def the(tests: list, i: int = 0, criterion: int = 0) -> list[float]:
+    """The values of one criterion."""
+    return tests[i].criteria[criterion].values.tolist()
+
+
+def test_every_claim_states_what_decides_it():
+    stated = claims.claims()
+    assert list(stated) == [1, 2, 3, 4, 5, 6, 7, 8, 9, *"CDEFGHIJK"]
+    for claim in stated.values():
+        assert {"claim", "statistic", "holds_if"} <= claim.keys()
+        assert all(change.keys() == {"until", "was", "why"} for change in claim.get("history", []))
+
+
+# By replicate
+
+
+def test_values_are_by_network_and_seed():
+    frame = records("method seed A_Df", ("UNSIR", 0, 1.0), ("UNSIR", 1, 2.0), ("No noise", 0, 3.0))
+    assert claims.values(frame, "A_Df", method="UNSIR").to_dict() == {(0, 0): 1.0, (0, 1): 2.0}
+    assert claims.values(frame.assign(trained=[5, 6, 5]), "A_Df", method="UNSIR").index.tolist() == [(5, 0), (6, 1)]
+    assert len(claims.values(frame, "A_Df", method="Fisher")) == 0
+
+
+def test_what_no_seed_changes_stands_beside_every_seed_of_its_network():
+    frame = records(
+        "trained method seed A_Dr",
+        *[(n, "Original", 0, 80.0 + n) for n in (0, 1)],
+        *[(n, "UNSIR", s, 70.0 + s) for n in (0, 1) for s in (0, 1)],
+    )
+    assert claims.lost(frame, "UNSIR").to_dict() == {(0, 0): 10.0, (0, 1): 9.0, (1, 0): 11.0, (1, 1): 10.0}
+
+
+def test_a_replicate_without_its_partner_is_undefined():
+    two = claims.values(per_seed("UNSIR", "A_Dr", 1.0, 2.0, 3.0), "A_Dr")
+    partner = claims.values(per_seed("UNSIR", "A_Dr", 1.0, 2.0), "A_Dr")
+    assert np.isnan(claims.at(partner, two)).tolist() == [False, False, True]
+
+
+# The tables
+
+
+def table(unsir: dict, bare: dict | None = None, **others: dict) -> pd.DataFrame:
+    """One network, a row of one forget class; of each method, lists over seeds."""
+    methods = {UNSIR: unsir, BARE: bare or unsir, **others}
+    frames = []
+    for method, columns in methods.items():
+        n = len(next(iter(columns.values())))
+        frames.append(pd.DataFrame({"model": "R", "n_forget": 1, "method": method, "seed": range(n), **columns}))
+    return pd.concat(frames, ignore_index=True)
+
+
+ORIGINAL = {"Original": {"A_Dr": [76.0], "A_Df": [81.0], "relearn_epochs": [0]}}
+
+
+def run(a_df: list, a_dr: list, epochs: list) -> dict:
+    return {"A_Dr": a_dr, "A_Df": a_df, "relearn_epochs": epochs}
+
+
+GOOD = run([0.0] * 3, [73.0, 73.2, 73.1], [NAN] * 3)
+BAD = run([40.0, 41.0, 42.0], [60.0, 60.5, 61.0], [1, 1, 1])
+
+
+def test_the_tables_claims():
+    fine = table(GOOD, BAD, **ORIGINAL, FineTune=run([80.0] * 3, [75.0] * 3, [0, 0, 0]))
+    found = outcome(claims.tables(fine, cap=20, images=1000, classes=10))
+    assert set(found.values()) == {HOLDS} and len(found) == 3
+    poor = table(BAD, GOOD, **ORIGINAL, FineTune=run([80.0] * 3, [75.0] * 3, [9, 9, 9]))
+    assert set(outcome(claims.tables(poor, 20, 1000, 10)).values()) == {FAILS}
+
+
+def test_the_same_without_noise_is_said():
+    found = outcome(claims.tables(table(GOOD, GOOD, **ORIGINAL), 20, 1000, 10))
+    assert set(found.values()) == {NOT_THE_NOISE}
+
+
+def test_the_loss_is_from_the_networks_own_original():
+    tests = claims.tables(table(GOOD, BAD, **ORIGINAL), 20, 1000, 10)
+    assert the(tests, 1) == pytest.approx([3.0, 2.8, 2.9])
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "low", "high", "verdict"),
+    [
+        ([5, 6, 7], [1, 1, 1], [3, 4, 5], [3, 4, 5], HOLDS),
+        ([2, 2, 2], [1, 1, 1], [0, 0, 0], [0, 0, 0], UNDECIDED),
+        ([NAN] * 3, [1, 1, 1], [19, 19, 19], [math.inf] * 3, HOLDS),
+        ([5, 5, 5], [NAN] * 3, [-math.inf] * 3, [-37, -37, -37], FAILS),
+        ([NAN] * 3, [NAN] * 3, [-math.inf] * 3, [math.inf] * 3, UNDECIDED),
+        ([0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0], UNDECIDED),
+    ],
+)
+def test_relearning_is_held_against_twice_a_baselines_and_a_cap_only_bounds_it(ours, theirs, low, high, verdict):
+    """Past a cap of 20 epochs a time is 21 or more."""
+    bare = run([0.0] * 3, [73.0] * 3, [0, 0, 0])
+    frame = table(run([0.0] * 3, [73.0] * 3, ours), bare, **ORIGINAL, NegGrad=run([1.0] * 3, [60.0] * 3, theirs))
+    tests = [t for t in claims.tables(frame, 20, 1000, 10) if t.claim == 3]
+    criterion = tests[0].criteria[0]
+    assert (criterion.values.tolist(), criterion.highest.tolist()) == (low, high)
+    assert outcome(tests).popitem()[1] == verdict
+
+
+def test_a_diverged_network_is_not_one_that_was_never_relearned():
+    frame = table(run([NAN] * 3, [NAN] * 3, [NAN] * 3), **ORIGINAL, NegGrad=run([1.0] * 3, [60.0] * 3, [1, 1, 1]))
+    assert set(outcome(claims.tables(frame, 20, 1000, 10)).values()) == {UNDEFINED}
+
+
+def test_nearer_with_more_classes_compares_the_largest_with_the_smallest_request():
+    rows = []
+    for n, loss in ((1, 8.0), (2, 6.0), (4, 3.0)):
+        rows += [("R", n, "Original", 0, 80.0, 80.0)]
+        rows += [("R", n, m, s, 80.0 - loss + 0.1 * s * n, 0.0) for m in (UNSIR, BARE) for s in range(3)]
+    frame = records("model n_forget method seed A_Dr A_Df", *rows)
+    tests = [t for t in claims.tables(frame.assign(relearn_epochs=NAN), 20, 1000, 10) if "nearer" in t.tested]
+    assert the(tests) == pytest.approx([-5.0, -5.3, -5.6])
+    assert not [t for t in claims.tables(frame[frame.n_forget < 4], 20, 1000, 10) if "nearer" in t.tested]
+
+
+@pytest.mark.parametrize(("accuracy", "verdict"), [(75.0, NOT_THE_NOISE), (48.4, UNDEFINED)])
+def test_a_network_that_hardly_learned_is_no_test(accuracy, verdict):
+    frame = table(GOOD, GOOD, **ORIGINAL)
+    lines = judge(claims.works_on("R", frame, accuracy, 1000, 10))
+    assert lines[0]["verdict"] == verdict and (accuracy > 70 or "48.4 %" in lines[0]["measured"])
+
+
+# The analyses
+
+
+def test_spread_is_judged_in_each_network_and_beside_retrain():
+    frame = pd.concat([per_seed(UNSIR, "largest_share", 0.3, 0.31, 0.32), per_seed("Retrain", "largest_share", 0.25)])
+    tests = claims.spread(frame, images=1000)
+    assert the(tests, 0, 1) == pytest.approx([0.05, 0.06, 0.07])
+    assert outcome(tests) == {"no class dominates": HOLDS}
+
+
+def test_distance_is_the_median_of_the_layers_log_ratios():
+    rows = [("Retrain", 0, layer, 1.0) for layer in "abc"]
+    rows += [(UNSIR, s, layer, d) for s in range(3) for layer, d in zip("abc", (10.0, 2.0, 0.5), strict=True)]
+    frame = records("method seed layer distance", *rows)
+    assert the(claims.distance(frame)) == pytest.approx([math.log10(2)] * 3)
+    still = frame.assign(distance=frame.distance.where(frame.method != UNSIR, 0.0))
+    assert outcome(claims.distance(still)) == {"layers as far as Retrain's": UNDEFINED}
+
+
+def test_counts_are_exact_and_seconds_are_judged_on_a_gpu_only():
+    lines = judge(claims.counted({"Retrain": 54.0, "Fisher (loop)": 2000.0}))
+    assert [(line["verdict"], line["replicates"]) for line in lines] == [(FAILS, "exact"), (HOLDS, "exact")]
+    seconds = claims.values(per_seed("", "s", 160.0, 161.0, 162.0), "s")
+    assert judge(claims.counted({"Retrain": 54.0}, {"Retrain": seconds}))[1]["verdict"] == HOLDS
+
+
+def test_requests_in_turn_are_held_against_one_for_all():
+    rows = [
+        (UNSIR, order, s, 3, a_dr + s / 10, 0.0)
+        for s in range(3)
+        for order, a_dr in (("one after another", 70.0), ("all at once", 72.0))
+    ]
+    tests = claims.in_turn(records("method order seed asked A_Dr A_Df", *rows), images=3000, n_asked=3)
+    assert the(tests, 0, 1) == pytest.approx([2.0, 2.0, 2.0]) and outcome(tests) == {"requests in turn": HOLDS}
+    bare = [(BARE, *row[1:]) for row in rows]
+    assert outcome(claims.in_turn(records("method order seed asked A_Dr A_Df", *rows, *bare), 3000, 3)) == {
+        "requests in turn": NOT_THE_NOISE
+    }
+
+
+def gaze(forget: list[float], method: str = UNSIR) -> pd.DataFrame:
+    """Three seeds, one image of each part; the retain image keeps 0.9 of its map. nan: the map is empty afterwards."""
+    rows = [
+        (method, s, "true", part, c, False, np.isnan(c))
+        for s, f in enumerate(forget)
+        for part, c in (("forget", f), ("retain", 0.9))
+    ]
+    return pd.DataFrame(rows, columns=["label", "seed", "explained", "part", "cosine", "empty before", "empty after"])
+
+
+def test_the_gaze_is_compared_between_the_parts():
+    tests = claims.looks_away(gaze([0.1, 0.2, 0.3]))
+    assert the(tests) == pytest.approx([0.8, 0.7, 0.6])
+
+
+def test_empty_maps_are_undefined_or_count_as_zero():
+    left_out, as_zero = claims.looks_away(gaze([NAN, NAN, NAN]))[:2]
+    assert np.isnan(left_out.criteria[0].values).all() and as_zero.criteria[0].values.tolist() == pytest.approx([0.9] * 3)
+
+
+def test_retrained_models_are_the_replicates_of_the_gold_standard():
+    between = [("Retrain", 0, k, j, d, d) for (k, j), d in {(1, 0): 0.1, (2, 0): 0.2, (2, 1): 0.3}.items()]
+    ours = [(UNSIR, s, 0, k, 0.3, 0.6) for s in (0, 1) for k in (0, 1, 2)]
+    tests = claims.like_retrained(records("method seed start against tv_retain tv_forget", *between, *ours))
+    assert the(tests) == pytest.approx([0.3 / 0.15, 0.3 / 0.2, 0.3 / 0.25])
+    assert tests[0].criteria[0].interval().replicates == "3 networks"
+    same = [(*row[:4], 0.0, 0.0) for row in between]
+    tests = claims.like_retrained(records("method seed start against tv_retain tv_forget", *same, *ours))
+    assert outcome(tests) == {"answers like one more retrained model": UNDEFINED}
+
+
+def test_a_small_share_is_held_against_the_largest():
+    rows = [
+        (UNSIR, s, share, a_dr, 0.0) for s in range(3) for share, a_dr in ((0.1, 70.0 + s), (0.3, 75.0 + s), (0.03, 9.0))
+    ]
+    tests = claims.small_share(records("method seed share A_Dr A_Df", *rows), 0.1, 1000)
+    assert the(tests, 0, 1) == [5.0] * 3 and "30 %" in tests[0].criteria[1].what
+
+
+def test_lambda_is_held_against_none():
+    rows = [("paper's rates", s, lam, 70.0 + s + 10 * lam, 0.0) for s in range(3) for lam in (0.0, 0.1, 10.0)]
+    tests = claims.penalty(records("rates seed penalty A_Dr A_Df", *rows), 0.1, 1000)
+    assert the(tests) == pytest.approx([1.0] * 3)
+
+
+def test_healing_is_the_gain_after_the_first_pass():
+    rows = [
+        ("paper's rates", m, s, n, 60.0 + n * (1 + s), 0.0)
+        for m in ("UNSIR", "No noise")
+        for s in range(3)
+        for n in (0, 1, 5)
+    ]
+    tests = claims.heals(records("rates method seed passes A_Dr A_Df", *rows), 1000)
+    assert the(tests) == [4.0, 8.0, 12.0]
+
+
+def test_one_slip_is_enough_and_none_needs_all():
+    def switched(change: float) -> pd.DataFrame:
+        rows = [
+            ("[0]", "0.02, 0.01", sw, "after repair", s, 70.0 + s + d, 0.0)
+            for s in range(3)
+            for sw, d in (("as released", 0.0), ("own labels", change))
+        ]
+        return records("forget rates switch stage seed A_Dr A_Df", *rows)
+
+    verdicts = [judge(claims.slips(switched(change)))[0]["verdict"] for change in (-5.0, 0.1)]
+    assert verdicts == [HOLDS, FAILS]
+
+
+# The frontier
+
+
+def grid(*rows: tuple) -> pd.DataFrame:
+    """method, impair, repair, validation A_Dr and A_Df, test A_Dr and A_Df: three seeds that differ by a tenth."""
+    return pd.concat(
+        records(
+            "method impair_lr repair_lr validation_A_Dr validation_A_Df A_Dr A_Df seed", *[(*r, s) for r in rows]
+        ).assign(A_Dr=lambda f, s=s: f.A_Dr + s / 10)
+        for s in range(3)
+    )
+
+
+PAIRS = grid(
+    ("UNSIR", 0.001, 0.1, 75.0, 0.5, 74.0, 0.0),
+    ("UNSIR", 0.02, 0.1, 60.0, 0.0, 61.0, 0.0),
+    ("UNSIR", 0.001, 0.2, 80.0, 9.0, 80.0, 9.0),
+    ("No noise", 0.001, 0.1, 76.0, 40.0, 76.0, 41.0),
+    ("No noise", 0.02, 0.1, 62.0, 0.0, 63.0, 0.0),
+    ("No noise", 0.001, 0.2, 76.0, 20.0, 76.0, 80.0),
+)
+
+
+def test_each_condition_gets_the_best_pair_of_its_own_on_validation_data():
+    assert claims.best_pairs(PAIRS) == {"UNSIR": (0.001, 0.1), "No noise": (0.02, 0.1)}
+    assert claims.best_pairs(PAIRS[PAIRS.validation_A_Df > 1]) == {"UNSIR": None, "No noise": None}
+    assert claims.at_best(PAIRS).groupby("method").A_Dr.mean().to_dict() == pytest.approx({"UNSIR": 74.1, "No noise": 63.1})
+
+
+def test_the_noise_is_judged_where_validation_data_show_most_and_at_each_ones_best():
+    takes, keeps = claims.noise_takes(PAIRS, "[0]"), claims.noise_keeps(PAIRS, "[0]")
+    assert claims.telling_pair(PAIRS) == (0.001, 0.1)
+    assert takes.criteria[0].values.tolist() == [41.0] * 3
+    assert keeps.criteria[0].values.tolist() == pytest.approx([11.0] * 3)
+    assert [line["verdict"] for line in judge([takes, keeps])] == [HOLDS, HOLDS]
+
+
+def test_without_validation_data_every_pair_is_a_look():
+    test = claims.noise_takes(PAIRS.drop(columns=["validation_A_Dr", "validation_A_Df"]), "[0]")
+    assert len(test.criteria) == 3 and test.any_of
+
+
+def test_other_images_that_take_as_much_take_the_credit():
+    blank = PAIRS[PAIRS.method == "UNSIR"].assign(method="Blank images")
+    found = judge([claims.noise_takes(pd.concat([PAIRS, blank]), "[0]")])
+    assert found[0]["verdict"] == NOT_THE_NOISE
+
+
+def test_a_condition_that_never_forgets_has_no_best():
+    stays = PAIRS.assign(validation_A_Df=PAIRS.validation_A_Df.where(PAIRS.method == "UNSIR", 50.0))
+    assert judge([claims.noise_keeps(stays, "[0]")])[0]["verdict"] == UNDEFINED
+
+
+def test_the_papers_pair_is_held_against_the_grids_best():
+    (test,) = claims.papers_rates(PAIRS, [0.02, 0.1])
+    assert test.criteria[1].values.tolist() == pytest.approx([13.0] * 3) and judge([test])[0]["verdict"] == FAILS
+
+
+def test_near_the_original_needs_both():
+    frame = pd.concat([per_seed("UNSIR", "A_Dr", 75.5, 75.6, 75.4, A_Df=0.0), per_seed("Original", "A_Dr", 76.0, A_Df=80.0)])
+    (line,) = judge([claims.stays_near(frame, "best")])
+    assert line["verdict"] == HOLDS
+    assert judge([claims.stays_near(frame.assign(A_Df=50.0), "best")])[0]["verdict"] == FAILS
+
+
+# Hostile records
+
+ALL = {
+    "tables": (lambda f: claims.tables(f, 3, 100, 10), table(GOOD, BAD, **ORIGINAL, FineTune=GOOD, Fisher=BAD)),
+    "works_on": (lambda f: claims.works_on("R", f, 80.0, 100, 10), table(GOOD, BAD, **ORIGINAL)),
+    "spread": (lambda f: claims.spread(f, 100), per_seed(UNSIR, "largest_share", 0.1, 0.2, 0.3)),
+    "gaze": (claims.looks_away, pd.concat([gaze([0.1, 0.2, 0.3]), gaze([0.1], "Retrain")])),
+    "noise_takes": (lambda f: [claims.noise_takes(f, "[0]")], PAIRS),
+    "noise_keeps": (lambda f: [claims.noise_keeps(f, "[0]")], PAIRS),
+    "papers_rates": (lambda f: claims.papers_rates(f, [0.02, 0.1]), PAIRS),
+    "stays_near": (lambda f: [claims.stays_near(f, "x")], per_seed("UNSIR", "A_Dr", 1.0, 2.0, 3.0, A_Df=0.0)),
+    "any_number": (lambda f: claims.any_number(f, 100), table(GOOD, BAD)),
+}
+NUMBERS = ["A_Dr", "A_Df", "validation_A_Dr", "validation_A_Df", "largest_share", "cosine", "relearn_epochs"]
+HOSTILE = {
+    "undefined": lambda f, c: f.assign(**{c: NAN}),
+    "equal": lambda f, c: f.assign(**{c: 1.0}),
+    "zero": lambda f, c: f.assign(**{c: 0.0}),
+    "one seed": lambda f, c: f[f.seed == 0],
+    "one row": lambda f, c: f.head(1),
+    "no control": lambda f, c: f[~f[_method(f)].astype(str).str.startswith("No noise")],
+    "lost method": lambda f, c: f.assign(**{c: f[c].where(~f[_method(f)].astype(str).str.startswith("No noise"))}),
+    "lost seed": lambda f, c: f.assign(**{c: f[c].where(f.seed > 0)}),
+}
+
+
+def _method(frame: pd.DataFrame) -> str:
+    return "label" if "label" in frame else "method"
+
+
+@pytest.mark.parametrize("mode", HOSTILE)
+@pytest.mark.parametrize("kind", ALL)
+def test_no_records_make_a_claim_fall_over(kind, mode):
+    make, frame = ALL[kind]
+    for column in [c for c in NUMBERS if c in frame]:
+        lines = judge(make(HOSTILE[mode](frame, column)))
+        assert {line["verdict"] for line in lines} <= set(VERDICTS)
+        assert "nan" not in " ".join(v for line in lines for v in line.values())
+        if mode == "one seed":
+            assert {line["verdict"] for line in lines} <= {UNDEFINED}
+
+
+def test_the_verdicts_words_do_not_depend_on_a_hair():
+    """Two machines that differ by rounding: an interval that includes the threshold stays undecided on both."""
+    reach = stats.t.ppf(0.975, 2) / math.sqrt(3)
+    for shift in (-1e-6, 1e-6):
+        frame = per_seed("UNSIR", "A_Df", -1 + reach / 2 + shift, reach / 2 + shift, 1 + reach / 2 + shift)
+        assert claims.forgets("", frame, "UNSIR").outcome() == UNDECIDED

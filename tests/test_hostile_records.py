@@ -1,0 +1,202 @@
+"""Every notebook judges whatever may come: on records that no training gives it neither falls over nor claims."""
+
+import csv
+import itertools
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from replay import Kept, code, measured_anew, replay, smoke
+
+from unsir_utils import baselines, impair, training
+from unsir_utils.judge import FAILS, HOLDS, VERDICTS
+from unsir_utils.paths import REPOSITORY
+
+NOTEBOOKS = {
+    path.stem: path
+    for path in sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+    if any(name in cell.source for _, cell in code(path) for name in ("run_cases(", "sweep("))
+}
+THREE_SEEDS = [0, 1, 2]
+
+
+def arguments(case: dict) -> set[str]:
+    """Every name that a case gives a value to, however deep."""
+    inner = [v for v in case.values() if isinstance(v, dict)]
+    inner += [v for values in case.values() if isinstance(values, list) for v in values if isinstance(v, dict)]
+    return set(case).union(*map(arguments, inner))
+
+
+def label(record: dict, case: dict) -> str:
+    if "with_noise" in case:
+        return "UNSIR" if case["with_noise"] else "No noise"
+    return str(record.get("method") or case.get("label") or case.get("method"))
+
+
+def measures(record: dict, case: dict) -> list[str]:
+    """What was measured: the floats and the relearn times that are no argument."""
+    given = arguments(case)
+    given |= {"cosine"} if label(record, case) == "Original" else set()  # its maps are always like themselves
+    return [k for k, v in record.items() if k not in given and (isinstance(v, float | list) or k.startswith("relearn"))]
+
+
+def filled(value: object, new: float | None) -> object:
+    if isinstance(value, list):
+        return [filled(v, new) for v in value]
+    return value if isinstance(value, int) else new
+
+
+def all_at(percent: float | None, share: float | None, relearn: float | None) -> Callable:
+    def change(record: dict, case: dict) -> dict:
+        found = {}
+        for k in measures(record, case):
+            of = relearn if k.startswith("relearn") else percent if "A_D" in k or "accuracy" in k else share
+            found[k] = of if k.startswith("relearn") else filled(record[k], of)
+        return record | found
+
+    return change
+
+
+def lost(name: str) -> Callable:
+    undefined = all_at(math.nan, math.nan, None)
+    return lambda record, case: undefined(record, case) if label(record, case).startswith(name) else record
+
+
+def capped(record: dict, case: dict) -> dict:
+    return record | {k: None for k in record if k.startswith("relearn")}
+
+
+def without_maps(record: dict, case: dict) -> dict:
+    if "empty after" not in record or case["label"] == "Original":
+        return record
+    return record | {"cosine": None, "empty after": True, "map": filled(record["map"], 0.0)}
+
+
+def spread(record: dict, case: dict) -> dict:
+    """Another value for each seed."""
+    shift = case.get("seed", 0) / 10
+    return record | {
+        k: record[k] - shift if record[k] >= 1 else record[k] + shift
+        for k in measures(record, case)
+        if isinstance(record[k], float)
+    }
+
+
+CHANGES = {
+    "one seed": None,
+    "all undefined": all_at(math.nan, math.nan, None),
+    "all missing": all_at(None, None, None),
+    "all equal": all_at(50.0, 0.5, 1),
+    "all zero": all_at(0.0, 0.0, 0),
+    "all full": all_at(100.0, 1.0, 1),
+    "all at the cap": capped,
+    "no spread": None,
+    "three seeds": spread,
+    "no noise lost": lost("No noise"),
+    "UNSIR lost": lost("UNSIR"),
+    "Retrain lost": lost("Retrain"),
+    "Original lost": lost("Original"),
+    "a single row": None,
+    "empty maps": without_maps,
+}
+NOTHING_TO_DECIDE = ("one seed", "all undefined", "all missing", "a single row", "empty maps")
+SINGLE_ROW = {
+    "01_cifar10": {
+        "requests": {"AllCNN-0.25": [[0]]},
+        "recipes": {"AllCNN-0.25": {"epochs": 3, "lr": 0.1, "batch_size": 16}},
+    },
+    "02_cifar100": {"n_forget": {"AllCNN-0.125": [1], "ViT": [1]}},
+    "03_faces": {"n_forget": {"AllCNN-0.125": [1], "ViT": [1]}},
+    "06_efficiency": {"numbers": [1]},
+    "08_gradcam": {"pictured": [0]},
+    "09_learning_rates": {"impair_rates": [0.02], "repair_rates": [0.01]},
+    "10_gold_standard": {"retrainings": [0, 1]},
+    "11_retain_share": {"shares": [0.1]},
+    "12_noise_penalty": {"penalties": [0.0, 0.1]},
+    "14_released_code": {"requests": [[0]]},
+    "15_how_little": {"changes": [{"retain_per_class": 8}], "rates": [[0.001, 0.001, 1.0]]},
+    "16_does_the_noise_matter": {"requests": [[0]], "impair_rates": [0.02]},
+}
+
+
+def parameters(name: str, mode: str) -> dict:
+    given = smoke(NOTEBOOKS[name])
+    if mode in ("no spread", "three seeds", "all equal", "all zero", "all full"):
+        given |= {k: THREE_SEEDS for k in given if k.endswith("seeds")} | {k: 3 for k in given if k == "seeds_elsewhere"}
+        given |= {k: [[0, seed] for seed in THREE_SEEDS] for k in given if k == "replicates"}
+    else:
+        given |= {k: v[:1] for k, v in given.items() if k.endswith("seeds") or k == "replicates"}
+    return given | (SINGLE_ROW.get(name, {}) if mode == "a single row" else {})
+
+
+@pytest.fixture(scope="session")
+def kept(request, tmp_path_factory):
+    """name -> the records of a notebook, measured once; they outlive the session, until what they depend on changes."""
+    folder, known = request.config.cache.mkdir("replay"), {}
+
+    def of(name: str) -> Kept:
+        if name not in known:
+            known[name] = Kept(folder)
+            replay(NOTEBOOKS[name], parameters(name, "one seed"), known[name], tmp_path_factory.mktemp("measured"))
+        return known[name]
+
+    return of
+
+
+def findings(folder: Path) -> list[dict]:
+    paths = itertools.chain(folder.glob("smoke/*/*_findings.csv"))
+    return [line for path in paths for line in csv.DictReader(path.open(encoding="utf-8"))]
+
+
+def written(folder: Path) -> str:
+    return "\n".join(path.read_text() for path in sorted(folder.glob("smoke/*/*.md")))
+
+
+def pairs() -> list[tuple[str, str]]:
+    def applies(name: str, mode: str) -> bool:
+        return {"empty maps": "gradcam" in name, "a single row": name in SINGLE_ROW}.get(mode, True)
+
+    return [pair for pair in itertools.product(NOTEBOOKS, CHANGES) if applies(*pair)]
+
+
+def assert_it_stands(shown: list[str], folder: Path, undecidable: Callable[[dict], bool]) -> None:
+    """Nothing undefined is shown as a number, and where nothing can be decided nothing is."""
+    for text in ("\n".join(shown), written(folder)):
+        prose = re.sub("```.*?```", "", text, flags=re.DOTALL)
+        broken = [line for line in prose.splitlines() if re.search(r"\b(nan|inf|None|NaN|NaT)\b", line)]
+        assert not broken, f"undefined numbers are shown: {broken[:3]}"
+    lines = findings(folder)
+    assert {line["verdict"] for line in lines} <= set(VERDICTS)
+    decided = [line for line in lines if undecidable(line) and line["verdict"].startswith((HOLDS, FAILS))]
+    assert not decided, f"decided on nothing: {[(line['claim'], line['tested'], line['verdict']) for line in decided]}"
+
+
+@pytest.mark.parametrize("name, mode", pairs())
+def test_a_notebook_stands_whatever_was_measured(name, mode, kept, tmp_path):
+    def undecidable(line: dict) -> bool:
+        return line["replicates"] != "exact" and (
+            mode in NOTHING_TO_DECIDE or (mode == "all at the cap" and line["claim"] == "3")
+        )
+
+    shown = replay(NOTEBOOKS[name], parameters(name, mode), kept(name), tmp_path, CHANGES[mode])
+    assert_it_stands(shown, tmp_path, undecidable)
+
+
+def diverges(model, batches, optimiser, **options) -> list[float]:
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.fill_(math.nan)
+    return [math.nan]
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_network_that_diverged_is_undefined(name, kept, tmp_path, monkeypatch):
+    folder = kept(name).folder  # the originals are trained
+    for module in (baselines, impair, training):
+        monkeypatch.setattr(module, "one_epoch", diverges)
+    shown = replay(NOTEBOOKS[name], parameters(name, "one seed"), Kept(folder, measured_anew), tmp_path)
+    assert_it_stands(shown, tmp_path, lambda line: line["replicates"] != "exact")

@@ -1,0 +1,62 @@
+"""Another precision or number of threads changes numbers, and turns no verdict round."""
+
+import itertools
+
+import pandas as pd
+import pytest
+import torch
+
+from unsir_utils import claims, forward, store, study
+from unsir_utils.judge import FAILS, HOLDS, NOT_THE_NOISE, judge
+
+DATA = {"name": "shapes", "n_classes": 3, "per_class": 60}
+RECIPE = {"architecture": "AllCNN-0.125", "epochs": 4, "lr": 0.1, "batch_size": 16}
+RATES = {"paper's rates": {"impair_lr": 0.02, "repair_lr": 0.01}, "chosen rates": {"impair_lr": 0.0001, "repair_lr": 0.0001}}
+SEEDS = range(3)
+SETTINGS = {"one thread": (True, 1), "two threads": (True, 2), "float32": (False, 1)}
+
+
+def methods() -> dict[str, list]:
+    found = {"Original": ["Original", {}], "Masked logits": ["Masked logits", {}]}
+    for rate, pair in RATES.items():
+        found[f"UNSIR ({rate})"] = ["UNSIR", {**pair, "noise_per_class": 4, "noise_steps": 5, "copies": 4, "batch_size": 16}]
+        found[f"No noise ({rate})"] = ["No noise", {**pair, "batch_size": 16}]
+    return found
+
+
+def measured() -> pd.DataFrame:
+    """The network is trained anew, too."""
+    for part in vars(study).values():
+        if hasattr(part, "cache_clear"):
+            part.cache_clear()
+    request = dict(data=DATA, recipe=RECIPE, forget=[0], retain_per_class=16)
+    rows = [{"seed": seed, **r} for seed in SEEDS for r in study.compare(methods(), seed=seed, **request)]
+    return pd.DataFrame(rows).assign(model="AllCNN", n_forget=1)
+
+
+@pytest.fixture(scope="module")
+def verdicts(tmp_path_factory) -> dict[str, dict[str, str]]:
+    found = {}
+    for name, (bfloat16, threads) in SETTINGS.items():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(forward, "cpu_has_bfloat16", lambda bfloat16=bfloat16: bfloat16)
+            patch.setattr(store, "FOLDER", tmp_path_factory.mktemp("networks"))
+            torch.set_num_threads(threads)
+            try:
+                lines = judge(claims.tables(measured(), cap=0, images=100, classes=DATA["n_classes"]))
+            finally:
+                torch.set_num_threads(1)
+        found[name] = {f"{line['claim']}: {line['tested']}": line["verdict"] for line in lines}
+    return found
+
+
+@pytest.mark.parametrize("one, other", itertools.combinations(SETTINGS, 2))
+def test_no_verdict_turns_round(verdicts, one, other):
+    for test, verdict in verdicts[one].items():
+        pair = {v.replace(NOT_THE_NOISE, HOLDS) for v in (verdict, verdicts[other][test])}
+        assert pair != {HOLDS, FAILS}, f"{test}: {one} {verdict}, {other} {verdicts[other][test]}"
+
+
+def test_there_are_verdicts_that_could_turn_round(verdicts):
+    for found in verdicts.values():
+        assert {FAILS, HOLDS} <= {v.replace(NOT_THE_NOISE, HOLDS) for v in found.values()}
