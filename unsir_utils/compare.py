@@ -195,7 +195,7 @@ def _judged(found: Difference, unit: Unit | None, spreads: dict) -> Difference:
 
 
 def _is_key(column: pd.Series, kind: str) -> bool:
-    """Whether it names rows: by its unit, or as most of its cells are words. A figure's rates are its grid, a table's chosen."""
+    """Whether it names rows, by its unit or its words. A figure's rates are its grid, those of a table were chosen."""
     return unit(column.name) == KEY or (kind == "figure" and unit(column.name) == RATE) or _is_words(column)
 
 
