@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from .judge import Criterion, Test, added_by_noise
-from .paths import REPOSITORY
+from .paths import REPOSITORY, read_yaml
 from .study import best
 
 CLAIMS = REPOSITORY / "data" / "claims.yaml"
@@ -28,7 +27,7 @@ FORGOTTEN = 1.0  # %: an A_Df of at most this is "about 0" in every claim
 @lru_cache(maxsize=1)
 def claims() -> dict[int | str, dict]:
     """What decides each claim, by its id."""
-    return {claim["id"]: claim for claim in yaml.safe_load(CLAIMS.read_text())}
+    return {claim["id"]: claim for claim in read_yaml(CLAIMS)}
 
 
 def values(records: pd.DataFrame, metric: str, **where: object) -> pd.Series:
