@@ -13,7 +13,6 @@ import importlib
 import inspect
 import re
 import sys
-import sysconfig
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING
 from importlib.util import resolve_name
