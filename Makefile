@@ -110,10 +110,10 @@ unit: env  ## unit tests and the notebooks in the smoke profile, a worker a core
 	@OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest tests -n $$(UNSIR_THREADS= UNSIR_DEVICE=cpu "$(PYTHON)" -m unsir_utils.cards) --dist worksteal
 
 check-notebooks: env  ## nbval: do the tagged outputs of the published copy come out again?
-	@UNSIR_RESULTS=$$(mktemp -d) OMP_NUM_THREADS=$${UNSIR_THREADS:-1} "$(PYTHON)" -m pytest --nbval-lax --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval.cfg results/quick/00_start_here.ipynb
+	@UNSIR_RESULTS=$$(mktemp -d) OMP_NUM_THREADS=$${UNSIR_THREADS:-1} "$(PYTHON)" -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval.cfg results/quick/00_start_here.ipynb
 
 lab: env  ## JupyterLab
-	@"$(PYTHON)" -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+	@"$(PYTHON)" -m jupyterlab --FileContentsManager.post_save_hook=unsir_utils.strip.after_save --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 readme: env  ## the generated parts of README.md, from results/
 	@"$(PYTHON)" -m unsir_utils.readme

@@ -1,5 +1,6 @@
 import ast
 import csv
+import os
 import re
 import statistics
 from pathlib import Path
@@ -82,12 +83,20 @@ def test_its_links_lead_somewhere(path):
     assert [link for link in links if not (path.parent / link).exists()] == []
 
 
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory) -> Path:
+    """One store of trained networks for all notebooks, and for all workers of pytest-xdist."""
+    folder = tmp_path_factory.getbasetemp()
+    return (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "networks"
+
+
 @pytest.mark.smoke
 @EACH
-def test_it_runs_from_end_to_end(path, tmp_path, monkeypatch):
+def test_it_runs_from_end_to_end(path, networks, tmp_path, monkeypatch):
     for name in ("OMP_NUM_THREADS", *run.KERNEL_SETTINGS):
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
+    monkeypatch.setenv("UNSIR_MODELS", str(networks))
     monkeypatch.setenv("UNSIR_THREADS", "1")
     copy = run.run(path, "smoke")
     assert copy == tmp_path / "smoke" / path.name

@@ -68,7 +68,6 @@ def test_an_unknown_preset_is_named():
         presets.preset("quick")
 
 
-@tiny.committed_results
 @BOTH
 def test_the_file_holds_what_the_notebook_chose(name):
     entry = yaml.safe_load(presets.PRESETS.read_text())[name]

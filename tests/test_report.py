@@ -44,9 +44,9 @@ def test_verdicts_are_counted_by_claim_from_best_to_worst(profile):
 
 def test_a_profile_without_results_tested_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
-    found = report.findings("laptop")
+    found = report.findings("paper")
     assert set(found.verdict) == {report.UNTESTED} and len(found) == len(claims())
-    assert set(report.cost("laptop").seconds) == {""}
+    assert set(report.cost("paper").seconds) == {""}
 
 
 def test_every_verdict_has_its_square(profile):
@@ -81,3 +81,20 @@ def test_the_overview_shows_what_each_profile_found(profile, tmp_path):
     assert line.endswith("| 1: holds (1) | 1: does not hold (1) | 8 |")
     assert "(notebooks/01_cifar10.ipynb)" in line and "executed: [smoke](results/smoke/01_cifar10.ipynb), [quick]" in line
     assert isinstance(report.cost(profile), pd.DataFrame)
+
+
+def test_what_did_not_run_here_is_taken_from_what_is_published_and_named(profile, tmp_path, monkeypatch):
+    published = tmp_path / "published"
+    monkeypatch.setattr("unsir_utils.paths.published_root", lambda: published)
+    monkeypatch.setattr(report, "published_root", lambda: published)
+    monkeypatch.setenv("UNSIR_RESULTS", str(published))
+    for name in ("01_cifar10", "02_cifar100"):
+        Results(name, profile).findings(judge([claim_test(1, "published", *FAILS)]), "One.")
+        (published / profile / f"{name}.ipynb").write_text('{"cells": [], "metadata": {}, "nbformat": 4}')
+    monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
+    for name in ("01_cifar10", "02_cifar100"):  # the second wrote its table, and then failed
+        Results(name, profile).findings(judge([claim_test(1, "here", *HOLDS)]), "One.")
+    (tmp_path / profile / "01_cifar10.ipynb").write_text('{"cells": [], "metadata": {}, "nbformat": 4}')
+    found = report.findings(profile).set_index("notebook").tested
+    assert found["01_cifar10"] == "here" and found["02_cifar100"] == "published"
+    assert report.taken_over(profile) == ["02_cifar100"]

@@ -1,12 +1,16 @@
+import json
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 import nbformat
 import papermill
 import pytest
 import yaml
+from nbclient.exceptions import DeadKernelError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from zmq import ZMQError
 
 from unsir_utils import run
 
@@ -141,7 +145,7 @@ def test_a_cell_that_fails_is_named_and_an_earlier_copy_stays(project):
     with pytest.raises(RuntimeError) as error:
         run.run(source)
     failed = project / "out" / "quick" / "failed" / "tiny.ipynb"
-    assert f"open {failed}" in str(error.value) and "ZeroDivisionError" in str(error.value)
+    assert str(error.value) == f"tiny failed in cell 3: ZeroDivisionError: float division by zero: open {failed}"
     cells = nbformat.read(failed, as_version=4).cells
     assert any(output.output_type == "error" for cell in cells for output in cell.get("outputs", []))
     assert "not reached" not in str([cell.get("outputs") for cell in cells])
@@ -173,16 +177,16 @@ def test_the_command_ends_with_a_message_when_a_cell_fails(project, monkeypatch)
 
     monkeypatch.setattr(papermill, "execute_notebook", fail)
     monkeypatch.setattr(sys, "argv", ["run", str(project / "notebooks" / "tiny.ipynb")])
-    with pytest.raises(SystemExit, match="tiny failed in cell 1: open .*tiny.ipynb"):
+    with pytest.raises(SystemExit, match="^tiny failed in cell 1: ZeroDivisionError: division by zero: open .*tiny.ipynb$"):
         run.main()
 
 
 def test_the_command_hands_its_overrides_on(project, monkeypatch, capsys):
-    given = []
+    given, tiny = [], str(project / "notebooks" / "tiny.ipynb")
     monkeypatch.setattr(run, "run", lambda *arguments: given.append(arguments) or project / "tiny.ipynb")
-    monkeypatch.setattr(sys, "argv", ["run", "tiny.ipynb", "--profile", "huge", "-p", "seeds=[3]", "-p", "lr=0.1"])
+    monkeypatch.setattr(sys, "argv", ["run", tiny, "--profile", "huge", "-p", "seeds=[3]", "-p", "lr=1e-1"])
     run.main()
-    assert given == [(Path("tiny.ipynb"), "huge", {"seeds": [3], "lr": 0.1})]
+    assert given == [(Path(tiny), "huge", {"seeds": [3], "lr": 0.1})]
     assert "tiny" in capsys.readouterr().out
 
 
@@ -207,3 +211,68 @@ def test_kernels_that_run_together_have_sockets_of_their_own(project, monkeypatc
     monkeypatch.setattr(papermill, "execute_notebook", execute)
     run.run(project / "notebooks" / "tiny.ipynb", "quick")
     assert len(set(places)) == 2 and not any(place.exists() for place in places)
+
+
+def test_only_what_would_run_is_checked(project, no_kernel, monkeypatch):
+    tiny = str(project / "notebooks" / "tiny.ipynb")
+    monkeypatch.setattr(sys, "argv", ["run", "--check", tiny, tiny, "--profile", "huge"])
+    run.main()
+    assert not (project / "out").exists()
+
+
+def test_an_unknown_precision_is_named_before_a_kernel_starts(project, no_kernel, monkeypatch):
+    monkeypatch.setenv("UNSIR_PRECISION", "float16")
+    with pytest.raises(ValueError, match="UNSIR_PRECISION is 'float16': choose one of auto, float32"):
+        run.run(project / "notebooks" / "tiny.ipynb")
+
+
+@pytest.mark.parametrize(
+    "error, message",
+    [
+        (OSError(28, "No space left on device", "/full/tiny.ipynb"), "^No space left on device: /full/tiny.ipynb$"),
+        (OSError(28, "No space left on device"), "^No space left on device: .*out$"),
+        (ZMQError(98), "^tiny: its kernel failed: ZMQError: Address already in use$"),
+        (DeadKernelError("Kernel died"), "^tiny: its kernel failed: DeadKernelError: Kernel died$"),
+        (KeyboardInterrupt(), "^130$"),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+def test_whatever_stops_a_run_is_a_sentence(project, monkeypatch, capsys, error, message):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(papermill, "execute_notebook", fail)
+    monkeypatch.setattr(sys, "argv", ["run", str(project / "notebooks" / "tiny.ipynb")])
+    with pytest.raises(SystemExit) as end:
+        run.main()
+    assert re.search(message, str(end.value.code))
+    assert end.value.code != 130 or "interrupted" in capsys.readouterr().err
+
+
+def test_a_foreign_kernelspec_and_a_long_temporary_folder_do_no_harm(project, tmp_path, monkeypatch):
+    spec = tmp_path / "jupyter" / "kernels" / "python3"
+    spec.mkdir(parents=True)
+    broken = {"argv": ["/no/such/python", "{connection_file}"], "display_name": "Broken", "language": "python"}
+    (spec / "kernel.json").write_text(json.dumps(broken))
+    monkeypatch.setenv("JUPYTER_PATH", str(spec.parent.parent))
+    long = tmp_path / ("long" * 25)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    write(project / "notebooks" / "tiny.ipynb", "import sys; print(sys.version)")
+    copy = run.run(project / "notebooks" / "tiny.ipynb", overrides={"lr": 1e-3})
+    notebook = nbformat.read(copy, as_version=4)
+    assert notebook.cells[-1].outputs[0].text.strip() == sys.version.strip()
+    assert notebook.metadata.kernelspec == KERNEL
+
+
+@pytest.mark.parametrize("places, transport", [(["/tmp"], "ipc"), (["long" * 30, "/no/such"], "tcp")])
+def test_sockets_have_short_paths_or_none(monkeypatch, places, transport):
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: places[0])
+    monkeypatch.setattr(run.os, "access", lambda place, _: place in places)
+    with run._sockets() as settings:
+        assert settings["transport"] == transport and len(settings.get("ip", "")) < 95
+
+
+def test_a_value_in_a_profile_may_be_a_power_of_ten(project):
+    (run.PROFILES / "huge.yaml").write_text("tiny: {lr: 1e-3, seeds: [1e-3]}")
+    assert run.profile_values("huge") == {"tiny": {"lr": 0.001, "seeds": [0.001]}}

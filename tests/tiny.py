@@ -1,17 +1,14 @@
 """Models and samples small enough that a test trains them in milliseconds, and what a caller can see of a model."""
 
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pandas as pd
-import pytest
 import torch
 from torch import Tensor, nn
 
 from unsir_utils.judge import Criterion
 from unsir_utils.judge import Test as ClaimTest
-from unsir_utils.paths import REPOSITORY
 from unsir_utils.samples import Samples
 from unsir_utils.training import seeded
 
@@ -139,13 +136,6 @@ def set_cuda(matmul: str, conv: str, rnn: str, deterministic: bool, benchmark: b
     cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
     cuda.matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = matmul, conv, rnn
     cudnn.deterministic, cudnn.benchmark = deterministic, benchmark
-
-
-def _results_were_made_anew() -> bool:
-    return subprocess.run(["git", "diff", "--quiet", "--", "results"], cwd=REPOSITORY, capture_output=True).returncode == 1
-
-
-committed_results = pytest.mark.skipif(_results_were_made_anew(), reason="results/ was made anew here: it may say otherwise")
 
 
 def claim_test(claim: int | str, tested: str, *values: float, without: tuple[float, ...] | None = None) -> ClaimTest:

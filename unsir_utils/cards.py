@@ -47,7 +47,7 @@ def own_card() -> Iterator[None]:
             try:
                 yield
             finally:
-                os.environ.pop("CUDA_VISIBLE_DEVICES")
+                os.environ.pop("CUDA_VISIBLE_DEVICES", None)
                 os.environ.update({"CUDA_VISIBLE_DEVICES": before} if before is not None else {})
             return
     yield

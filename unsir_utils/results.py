@@ -177,8 +177,9 @@ def paper_cells(table: str) -> pd.DataFrame:
 LATEX = {
     "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "&": r"\&", "%": r"\%", "_": r"\_",
     "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "<": "$<$", ">": "$>$", "|": "$|$", "±": r"$\pm$", "×": r"$\times$",
-    "λ": r"$\lambda$", "µ": r"$\mu$", "μ": r"$\mu$", "≤": r"$\leq$", "≥": r"$\geq$", "−": "$-$", "→": r"$\to$",
-    "–": "--", "—": "---", "…": r"\ldots{}", "“": "``", "”": "''", "‘": "`", "’": "'", "°": r"$^\circ$", "\n": " ",
+    "λ": r"$\lambda$", "µ": r"$\mu$", "μ": r"$\mu$", "≤": r"$\leq$", "≥": r"$\geq$", "−": "$-$", "²": "$^2$",
+    "→": r"$\to$", "–": "--", "—": "---", "…": r"\ldots{}", "“": "``", "”": "''", "‘": "`", "’": "'",
+    "°": r"$^\circ$", "\n": " ",
 }  # fmt: skip
 
 
@@ -188,5 +189,5 @@ def _latex_escape(text: object) -> str:
 
 
 def _ascii(character: str) -> str:
-    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    plain = unicodedata.normalize("NFD", character).encode("ascii", "ignore").decode()
     return "".join(LATEX.get(c, c) for c in plain) or ("" if unicodedata.combining(character) else "?")

@@ -1,6 +1,7 @@
 """What git sees of a source notebook: no outputs, no counters, nothing that a machine writes into its metadata.
 
-A git filter, over nbstripout: python -m unsir_utils.strip < notebook. --install tells this repository's git of it.
+A git filter, over nbstripout: python -m unsir_utils.strip < notebook. --install tells this repository's git of it;
+--settle NOTEBOOK tells `git status` of a save that changed nothing which is committed.
 """
 
 from __future__ import annotations
@@ -47,6 +48,27 @@ def install() -> None:
     _git("config", "filter.nbstripout.smudge", "cat")
 
 
+def settle(notebook: str) -> None:
+    """Has git see that a saved notebook is unchanged, where it is: `git status` goes by the size of the file alone."""
+    try:
+        if _git("config", "--default", OFF, "--get", FILTER) != OFF:
+            _git("ls-files", "--error-unmatch", notebook)
+            _git("diff", "--quiet", "--", notebook)
+            _git("add", "--", notebook)
+    except (OSError, subprocess.CalledProcessError):
+        return  # edited, or not git's
+
+
+def after_save(os_path: str, **_: object) -> None:
+    """JupyterLab's post_save_hook (make lab); it does not wait."""
+    if os_path.endswith(".ipynb"):
+        start([sys.executable, "-m", "unsir_utils.strip", "--settle", os_path])
+
+
+def start(command: list[str]) -> None:
+    subprocess.Popen(command, cwd=REPOSITORY)
+
+
 def _git(*arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     return done.stdout.strip()
@@ -55,6 +77,8 @@ def _git(*arguments: str) -> str:
 if __name__ == "__main__":
     if "--install" in sys.argv:
         install()
+    elif "--settle" in sys.argv:
+        settle(sys.argv[-1])
     else:
         sys.modules["rfc3987_syntax"] = None  # jsonschema would spend 3 seconds on a grammar of URLs, git waiting
         sys.stdin.reconfigure(encoding="utf-8")

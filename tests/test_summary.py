@@ -1,0 +1,85 @@
+"""What a run ends with, and what becomes of it when it is published."""
+
+import json
+
+import pytest
+
+from unsir_utils import compare, publish, readme, summary
+
+ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "no maps\nmore", "traceback": ["..."] * 40}
+
+
+def notebook(path, *outputs, seconds=2.0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cell = {"cell_type": "code", "id": "a", "execution_count": 1, "metadata": {}, "outputs": list(outputs), "source": ""}
+    about = {"cells": [cell], "metadata": {"unsir": {"seconds": seconds}}, "nbformat": 4, "nbformat_minor": 5}
+    path.write_text(json.dumps(about))
+
+
+def ended(profile, name):
+    notebook(profile / f"{name}.ipynb")
+    (profile / ".done").mkdir(exist_ok=True)
+    (profile / ".done" / name).touch()
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Of three notebooks one ended, one failed after an earlier success, and one was never started."""
+    for module in (compare, publish, summary):
+        for root, folder in (("results_root", "runs"), ("published_root", "results")):
+            if hasattr(module, root):
+                monkeypatch.setattr(module, root, lambda folder=folder: tmp_path / folder)
+    monkeypatch.setattr(publish, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(readme, "main", lambda: None)
+    for name in ("01_a", "02_b", "03_c"):
+        notebook(tmp_path / "notebooks" / f"{name}.ipynb")
+    profile = tmp_path / "runs" / "quick"
+    ended(profile, "01_a")
+    notebook(profile / "02_b.ipynb")
+    notebook(profile / "failed" / "02_b.ipynb", ERROR)
+    return profile
+
+
+def call(module, monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["x", "--profile", "quick", *arguments])
+    module.main()
+
+
+def test_the_last_lines_name_what_is_missing_and_what_to_open(run, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as end:
+        call(summary, monkeypatch, "--compare", "01_a", "02_b", "03_c")
+    out, last = capsys.readouterr().out, str(end.value.code).splitlines()
+    assert "01_a                            2.0 s" in out and "2 of 3 notebooks did not end" in out
+    assert "FAILED" in last[0] and last[0].endswith("runs/quick/failed/02_b.ipynb")
+    assert last[1].strip() == "ValueError: no maps" and "03_c" in last[2] and "MISSING" in last[2] and len(last) == 3
+
+
+def test_a_whole_run_ends_without_complaint_and_names_the_page(run, monkeypatch, capsys):
+    call(summary, monkeypatch, "--compare", "01_a")
+    assert capsys.readouterr().out.splitlines()[-1].endswith("runs/quick/01_a.ipynb")
+
+
+def test_a_kernel_that_was_killed_leaves_no_error_in_the_copy(run):
+    notebook(run / "failed" / "03_c.ipynb")
+    assert "killed" in summary.line(run, "03_c")
+
+
+def test_a_finished_run_is_published_and_what_is_gone_goes(run, tmp_path, monkeypatch):
+    published = tmp_path / "results" / "quick"
+    for file in ("tables/01_a_old.csv", "tables/02_b.csv", "figures/00_gone.png", "spread.csv", "00_gone.ipynb"):
+        (published / file).parent.mkdir(parents=True, exist_ok=True)
+        (published / file).write_text("old")
+    for file in ("tables/01_a.csv", "figures/01_a_x.png", "tables/02_b.csv", "comparison.csv"):
+        (run / file).parent.mkdir(parents=True, exist_ok=True)
+        (run / file).write_text("new")
+    call(publish, monkeypatch, "01_a")
+    found = {str(f.relative_to(published)): f.read_text() for f in published.rglob("*") if f.is_file()}
+    assert found.pop("01_a.ipynb") == (run / "01_a.ipynb").read_text()
+    assert found == {"tables/01_a.csv": "new", "figures/01_a_x.png": "new", "tables/02_b.csv": "old", "spread.csv": "old"}
+
+
+@pytest.mark.parametrize("names", [[], ["02_b"], ["01_a", "03_c"]])
+def test_what_did_not_end_is_not_published(run, tmp_path, monkeypatch, names):
+    with pytest.raises(SystemExit, match="did not run to their end: 0"):
+        call(publish, monkeypatch, *names)
+    assert not (tmp_path / "results").exists()
