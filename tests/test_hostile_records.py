@@ -39,7 +39,8 @@ def measures(record: dict, case: dict) -> list[str]:
     """What was measured: the floats and the relearn times that are no argument."""
     given = arguments(case)
     given |= {"cosine"} if label(record, case) == "Original" else set()  # its maps are always like themselves
-    return [k for k, v in record.items() if k not in given and (isinstance(v, float | list) or k.startswith("relearn"))]
+    asked = {k for k in record if k in given or k.endswith("_lr")}
+    return [k for k, v in record.items() if k not in asked and (isinstance(v, float | list) or k.startswith("relearn"))]
 
 
 def filled(value: object, new: float | None) -> object:
