@@ -9,7 +9,7 @@ import time
 from functools import partial
 from itertools import count
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import FunctionType, ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -217,7 +217,7 @@ def test_a_change_of_the_source_runs_a_case_anew(notebook, text):
 
 def rewritten(function, old, new):
     """The function as if its module's file had said `new` when it was imported."""
-    text = Path(inspect.getfile(function)).read_text()
+    text = Path(inspect.getfile(inspect.unwrap(function))).read_text()
     assert old in text
     module = inspect.unwrap(function).__globals__
     names = {key: module[key] for key in ("__name__", "__package__", "__file__")}
@@ -225,7 +225,10 @@ def rewritten(function, old, new):
     found = names
     for part in function.__qualname__.split("."):
         found = found[part] if found is names else vars(found)[part]
-    return found
+    found = inspect.unwrap(found)
+    bound = FunctionType(found.__code__, module, found.__name__, found.__defaults__, found.__closure__)
+    bound.__kwdefaults__, bound.__qualname__ = found.__kwdefaults__, found.__qualname__
+    return bound
 
 
 @pytest.mark.parametrize(
@@ -233,7 +236,7 @@ def rewritten(function, old, new):
     [
         (study, "best", "tolerance, 0.0", "tolerance, 1.0"),
         (metrics, "normalised_entropy", "min(1.0", "min(2.0"),
-        (baselines, "neggrad", "-F.cross", "+F.cross"),
+        (baselines, "_sgd", "samples.shuffled", "samples.batches"),
         (training, "flush_tiny_weights", "TINY, 0", "TINY, 1"),
         (samples.Samples, "inputs", "div_(255)", "div_(256)"),
         (models, "_block", "inplace=True", "inplace=False"),

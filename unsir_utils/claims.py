@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from .judge import Criterion, Test, added_by_noise
-from .paths import REPOSITORY
+from .paths import REPOSITORY, read_yaml
 from .study import best
 
 CLAIMS = REPOSITORY / "data" / "claims.yaml"
@@ -28,7 +27,7 @@ FORGOTTEN = 1.0  # %: an A_Df of at most this is "about 0" in every claim
 @lru_cache(maxsize=1)
 def claims() -> dict[int | str, dict]:
     """What decides each claim, by its id."""
-    return {claim["id"]: claim for claim in yaml.safe_load(CLAIMS.read_text())}
+    return {claim["id"]: claim for claim in read_yaml(CLAIMS)}
 
 
 def values(records: pd.DataFrame, metric: str, **where: object) -> pd.Series:
@@ -83,7 +82,8 @@ def tables(records: pd.DataFrame, cap: int, images: Size, classes: Size, row: st
         one = [forgets(f.place, f.part, unsir, bare, f.step["A_Df"], mask=True) for f in parts]
         two = [keeps(f.place, f.part, unsir, bare, f.step["A_Dr"]) for f in parts]
         three = [c for f in parts for c in relearning(f.place, f.part, unsir, bare, cap)]
-        nearer = [c for name, p in records.groupby(row, sort=False) for c in trend(name, p, unsir, bare)]
+        coarsest = {f.network: f.step["A_Dr"] for f in sorted(parts, key=lambda f: f.n_forget)}
+        nearer = [c for name, p in records.groupby(row, sort=False) for c in trend(name, p, unsir, bare, coarsest[name])]
         tests += [Test(1, f"A_Df is about 0 ({rate})", one), Test(2, f"A_Dr stays near the original's ({rate})", two)]
         tests += [Test(2, f"the more classes, the nearer ({rate})", nearer)] if nearer else []
         tests += [Test(3, f"relearning takes longer than after each baseline ({rate})", three)] if three else []
@@ -132,7 +132,7 @@ def keeps(what: str, records: pd.DataFrame, unsir: str, bare: str, step: float =
     )
 
 
-def trend(name: str, records: pd.DataFrame, unsir: str, bare: str) -> list[Criterion]:
+def trend(name: str, records: pd.DataFrame, unsir: str, bare: str, step: float = 0.0) -> list[Criterion]:
     """The loss with the most forget classes minus that with the fewest; none for a network with fewer than three rows."""
     sizes = sorted(records.n_forget.unique())
     if len(sizes) < 3:
@@ -148,6 +148,7 @@ def trend(name: str, records: pd.DataFrame, unsir: str, bare: str) -> list[Crite
             "points",
             without=change[bare],
             beside={"Masked logits": change["Masked logits"]},
+            step=step,
         )
     ]
 
@@ -282,7 +283,13 @@ def in_turn(records: pd.DataFrame, images: int, n_asked: int) -> list[Test]:
         unsir, bare = f"UNSIR ({rate})", f"No noise ({rate})"
         gone = forgets(" after the last request", turns, unsir, bare, 100 / images)
         cost = Criterion(
-            "A_Dr less than at once", less(unsir), "at most", claims()["C"]["threshold"], "points", without=less(bare)
+            "A_Dr less than at once",
+            less(unsir),
+            "at most",
+            claims()["C"]["threshold"],
+            "points",
+            without=less(bare),
+            step=100 / images,
         )
         tests.append(Test("C", f"requests in turn ({rate})", [gone, cost]))
     return tests
@@ -371,6 +378,7 @@ def small_share(records: pd.DataFrame, share: float, images: int) -> list[Test]:
             claims()["G"]["threshold"],
             "points",
             without=less(bare),
+            step=100 / images,
         )
         tests.append(Test("G", f"{little} of the retain data is enough ({rate})", [gone, cost]))
     return tests
@@ -382,7 +390,14 @@ def penalty(records: pd.DataFrame, papers: float, images: int) -> list[Test]:
     for rate in RATES:
         part = records[records["rates"] == rate].rename(columns={"penalty": "method"})
         more = -lost(part, papers, of=0.0)
-        gain = Criterion(f"A_Dr more at lambda {papers:g} than at 0", more, "at least", claims()["H"]["threshold"], "points")
+        gain = Criterion(
+            f"A_Dr more at lambda {papers:g} than at 0",
+            more,
+            "at least",
+            claims()["H"]["threshold"],
+            "points",
+            step=100 / images,
+        )
         tests.append(
             Test(
                 "H",
@@ -401,7 +416,15 @@ def heals(records: pd.DataFrame, images: int) -> list[Test]:
         one, last = part[part.passes == 1], part[part.passes == most]
         more = {m: values(last, "A_Dr", method=m) - values(one, "A_Dr", method=m) for m in ("UNSIR", "No noise")}
         what = f"A_Dr more after {most} repair passes than after 1"
-        gain = Criterion(what, more["UNSIR"], "at least", claims()["I"]["threshold"], "points", without=more["No noise"])
+        gain = Criterion(
+            what,
+            more["UNSIR"],
+            "at least",
+            claims()["I"]["threshold"],
+            "points",
+            without=more["No noise"],
+            step=100 / images,
+        )
         tests.append(
             Test(
                 "I",
@@ -495,7 +518,8 @@ def noise_keeps(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:
     top, bound = at_best(records), claims()[9]["at_best"]
     rivals = [m for m in ("No noise", *OTHER_IMAGES) if (records.method == m).any()]
     ahead = [
-        Criterion(f"A_Dr more than with {m.lower()}", -lost(top, "UNSIR", of=m), "at least", bound, "points") for m in rivals
+        Criterion(f"A_Dr more than with {m.lower()}", -lost(top, "UNSIR", of=m), "at least", bound, "points", step=step)
+        for m in rivals
     ]
     gone = forgets(" of UNSIR", top, "UNSIR", step=step)
     return Test(9, f"at its best rates it keeps more than any control ({what})", [*ahead, gone])
@@ -506,7 +530,14 @@ def stays_near(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:
     loss = {m: lost(records, m) for m in ("UNSIR", "No noise", "Masked logits")}
     told = {"Masked logits": at(loss["Masked logits"], loss["UNSIR"])}
     near = Criterion(
-        "A_Dr lost", loss["UNSIR"], "at most", claims()["K"]["threshold"], "points", without=loss["No noise"], beside=told
+        "A_Dr lost",
+        loss["UNSIR"],
+        "at most",
+        claims()["K"]["threshold"],
+        "points",
+        without=loss["No noise"],
+        beside=told,
+        step=step,
     )
     gone = forgets("", records, "UNSIR", "No noise", step, mask=True)
     return Test("K", what, [near, gone])
@@ -517,7 +548,7 @@ def papers_rates(records: pd.DataFrame, papers: Sequence[float], step: float = 0
     ours = records[records.method == "UNSIR"]
     paper, top = ours[(ours[PAIR] == list(papers)).all(axis=1)], at_best(ours)
     less = values(top, "A_Dr") - values(paper, "A_Dr") if len(top) else values(paper, "A_Dr") * np.nan
-    cost = Criterion("A_Dr less than at the best pair", less, "at most", claims()["E"]["threshold"], "points")
+    cost = Criterion("A_Dr less than at the best pair", less, "at most", claims()["E"]["threshold"], "points", step=step)
     return [
         Test(
             "E",

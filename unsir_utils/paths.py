@@ -37,11 +37,18 @@ def profile_folder(profile: str, notebook: str) -> Path:
     return published if _has(published, notebook) and not _has(run, notebook) else run
 
 
-def profile_file(profile: str, relative: str) -> Path:
+def profile_file(profile: str, relative: str | Path) -> Path:
     """A file of a profile, such as "tables/01_cifar10.csv", from the same place as the rest of its notebook's."""
     name = Path(relative).stem
     notebooks = [p.stem for p in (REPOSITORY / "notebooks").glob("*.ipynb") if of_notebook(name, p.stem)]
     return profile_folder(profile, notebooks[0] if notebooks else name) / relative
+
+
+def profile_files(profile: str, pattern: str) -> list[Path]:
+    """The files of a profile that fit a pattern, such as "tables/*_paper.csv", each from where `profile_file` says."""
+    roots = results_root() / profile, published_root() / profile
+    files = {profile_file(profile, f.relative_to(root)) for root in roots for f in root.glob(pattern)}
+    return sorted((f for f in files if f.exists()), key=lambda f: (f.name, str(f)))
 
 
 def of_notebook(stem: str, notebook: str) -> bool:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import yaml
 from torch import nn
 
-from .paths import REPOSITORY
+from .paths import REPOSITORY, read_yaml
 from .samples import Samples
 from .unsir import Unlearned, unsir
 
@@ -33,7 +32,7 @@ def best(model: nn.Module, forget: Iterable[int], retain: Samples, **settings) -
 
 def preset(name: str) -> dict:
     """The settings of a preset: arguments of `unsir`, and retain_per_class."""
-    presets = yaml.safe_load(PRESETS.read_text())
+    presets = read_yaml(PRESETS)
     if name not in presets:
         raise ValueError(f"unknown preset {name!r}: choose one of {', '.join(presets)}")
     return presets[name]["settings"]

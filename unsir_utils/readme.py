@@ -5,9 +5,10 @@ python -m unsir_utils.readme
 
 from __future__ import annotations
 
+import os
 import re
 
-from .paths import REPOSITORY
+from .paths import REPOSITORY, published_root
 from .report import overview
 
 NOTEBOOKS = REPOSITORY / "results" / "notebooks.md"
@@ -21,6 +22,7 @@ def renewed(text: str) -> str:
 
 
 def main() -> None:
+    os.environ["UNSIR_RESULTS"] = str(published_root())  # whatever was run here
     NOTEBOOKS.write_text(overview(PROFILES) + "\n")
     readme = REPOSITORY / "README.md"
     readme.write_text(renewed(readme.read_text()))

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import nbformat
 import pandas as pd
-import yaml
 from matplotlib.axes import Axes
 
 from .claims import claims
 from .judge import FAILS, HOLDS, NOT_THE_NOISE, UNDECIDED, UNDEFINED
-from .paths import REPOSITORY, results_root
+from .paths import REPOSITORY, profile_file, profile_files, published_root, read_yaml, results_root
 from .results import PAPER
 
 UNTESTED = "not tested in this profile"
@@ -38,7 +37,7 @@ def findings(profile: str) -> pd.DataFrame:
     """
     found = []
     for kind in ("tables", "seconds"):
-        for path in (results_root() / profile / kind).glob("*_findings.csv"):
+        for path in profile_files(profile, f"{kind}/*_findings.csv"):
             lines = pd.read_csv(path, dtype=str, keep_default_na=False)
             lines.insert(1, "notebook", path.stem.removesuffix("_findings"))
             found.append(lines.assign(seconds=kind == "seconds"))
@@ -72,14 +71,13 @@ def part(findings: pd.DataFrame, name: str) -> pd.DataFrame:
 def beside_paper(profile: str) -> pd.DataFrame:
     """Every known cell of the paper that a profile measured, ours beside it, and why it may differ; as text cells."""
     parts = []
-    paths = (results_root() / profile).glob("*/[!9]*_paper.csv")  # but not 99_report's own
-    for path in sorted(paths, key=lambda p: p.name):
+    for path in profile_files(profile, "*/[!9]*_paper.csv"):  # but not 99_report's own
         cells = pd.read_csv(path, dtype=str, keep_default_na=False)
         parts.append(cells.assign(notebook=path.stem.removesuffix("_paper")))
     if not parts:
         return pd.DataFrame()
     cells = pd.concat(parts, ignore_index=True)
-    causes = yaml.safe_load(PAPER.read_text())["causes"]
+    causes = read_yaml(PAPER)["causes"]
     cells[WHY] = [causes[c.table].get(c.method, causes[c.table]["all"]) for c in cells.itertuples()]
     return cells
 
@@ -135,9 +133,15 @@ def _notebooks() -> dict[str, str]:
 
 
 def _seconds(profile: str, name: str) -> str:
-    path = results_root() / profile / f"{name}.ipynb"
+    path = profile_file(profile, f"{name}.ipynb")
     seconds = nbformat.read(path, as_version=4).metadata.get("unsir", {}).get("seconds") if path.exists() else None
     return f"{seconds:.0f}" if seconds else ""
+
+
+def taken_over(profile: str) -> list[str]:
+    """The notebooks that did not run to their end here, and whose published results stand for them."""
+    copies = [p for p in profile_files(profile, "*.ipynb") if p.is_relative_to(published_root())]
+    return [] if results_root() == published_root() else [p.stem for p in copies if p.stem != "99_report"]
 
 
 def cost(profile: str) -> pd.DataFrame:

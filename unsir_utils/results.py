@@ -1,20 +1,20 @@
-"""Where a notebook puts its tables, figures, numbers and seconds, and how: results/<profile>/<kind>/<notebook>."""
+"""Where a notebook puts its tables, figures, numbers and seconds, and how: runs/<profile>/<kind>/<notebook>."""
 
 from __future__ import annotations
 
 import json
 import math
 import platform
+import unicodedata
 from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 import torch
-import yaml
 from matplotlib.figure import Figure
 
 from .forward import device, precision_setting, uses_bfloat16
-from .paths import REPOSITORY, results_root
+from .paths import REPOSITORY, read_yaml, results_root
 from .store import ASKED_FOR
 
 PAPER = REPOSITORY / "data" / "paper.yaml"
@@ -23,7 +23,7 @@ SHOWN = ["claim", "tested", "measured", "holds if", "replicates", "the noise add
 
 
 class Results:
-    """Writes what one notebook finds. profile: its folder under results/; "mine" is ignored by git."""
+    """Writes what one notebook finds. profile: its folder under runs/."""
 
     def __init__(self, notebook: str, profile: str) -> None:
         self.notebook, self.profile = notebook, profile
@@ -168,22 +168,25 @@ def paper_cells(table: str) -> pd.DataFrame:
 
     Raises ValueError for a table that data/paper.yaml does not hold.
     """
-    tables = yaml.safe_load(PAPER.read_text())["tables"]
+    tables = read_yaml(PAPER)["tables"]
     if table not in tables:
         raise ValueError(f"{PAPER.name} has no table {table!r}: choose one of {', '.join(tables)}")
     return pd.DataFrame(tables[table], columns=["model", "row", "method", "metric", "value", "source"])
 
 
+LATEX = {
+    "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "&": r"\&", "%": r"\%", "_": r"\_",
+    "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "<": "$<$", ">": "$>$", "|": "$|$", "±": r"$\pm$", "×": r"$\times$",
+    "λ": r"$\lambda$", "µ": r"$\mu$", "μ": r"$\mu$", "≤": r"$\leq$", "≥": r"$\geq$", "−": "$-$", "→": r"$\to$",
+    "–": "--", "—": "---", "…": r"\ldots{}", "“": "``", "”": "''", "‘": "`", "’": "'", "°": r"$^\circ$", "\n": " ",
+}  # fmt: skip
+
+
 def _latex_escape(text: object) -> str:
-    text = str(text)
-    for plain, safe in [
-        ("&", r"\&"),
-        ("%", r"\%"),
-        ("_", r"\_"),
-        ("#", r"\#"),
-        ("±", r"$\pm$"),
-        (">", "$>$"),
-        ("λ", r"$\lambda$"),
-    ]:
-        text = text.replace(plain, safe)
-    return text
+    """Text that LaTeX sets as it is, in ASCII: a letter that it has no command for here loses its accent, or becomes "?"."""
+    return "".join(LATEX.get(c) or _ascii(c) for c in str(text))
+
+
+def _ascii(character: str) -> str:
+    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return "".join(LATEX.get(c, c) for c in plain) or ("" if unicodedata.combining(character) else "?")

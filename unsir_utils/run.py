@@ -103,11 +103,11 @@ def run(notebook: Path, profile: str = DEFAULT, overrides: dict | None = None) -
     try:
         _execute(notebook, failed, values)
     except PapermillExecutionError as error:
-        what = f"{notebook.stem} failed in cell {error.exec_count}: {_one_line(error.ename, error.evalue)}"
+        what = f"{notebook.stem} failed in cell {error.exec_count}: {one_line(error.ename, error.evalue)}"
         raise RuntimeError(f"{what}: open {failed}") from error
     except (RuntimeError, ZMQError) as error:  # the kernel did not start, or was killed, as for want of memory
         place = f": open {failed}" if failed.exists() else ""
-        raise RuntimeError(f"{notebook.stem}: its kernel failed: {_one_line(type(error).__name__, error)}{place}") from error
+        raise RuntimeError(f"{notebook.stem}: its kernel failed: {one_line(type(error).__name__, error)}{place}") from error
     _tidy(failed)
     failed.replace(done)
     return done
@@ -152,7 +152,7 @@ def _sockets() -> Iterator[dict[str, str]]:
         yield {"transport": "ipc", "ip": f"{folder}/kernel"}
 
 
-def _one_line(name: str, text: object) -> str:
+def one_line(name: str, text: object) -> str:
     """ "ValueError: what it says", cut to a line."""
     first = next((line.strip() for line in str(text).splitlines() if line.strip()), "")
     return textwrap.shorten(f"{name}: {first}", 300, placeholder=" ...")

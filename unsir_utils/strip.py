@@ -8,9 +8,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import nbformat
-from nbstripout import strip_output
-
 from .paths import REPOSITORY
 
 METADATA = {
@@ -24,6 +21,9 @@ OFF = "cat"  # as the filter: git sees the notebooks as they are
 
 def stripped(text: str) -> str:
     """The notebook as it is committed. Text that is no notebook, as in the middle of a merge, stays as it is."""
+    import nbformat  # late, for what is done before it below
+    from nbstripout import strip_output
+
     try:
         notebook = nbformat.reads(text, as_version=4)
     except nbformat.reader.NotJSONError:
@@ -56,6 +56,7 @@ if __name__ == "__main__":
     if "--install" in sys.argv:
         install()
     else:
+        sys.modules["rfc3987_syntax"] = None  # jsonschema would spend 3 seconds on a grammar of URLs, git waiting
         sys.stdin.reconfigure(encoding="utf-8")
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")
         sys.stdout.write(stripped(sys.stdin.read()))
