@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
+from types import FunctionType
 
 import IPython.display
 import matplotlib
@@ -25,8 +25,9 @@ import nbformat
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from torch import nn
 
-from unsir_utils import cases, run, store, study
+from unsir_utils import cases, models, run, store, study
 
 Records = list[dict]
 Transformation = Callable[[dict, dict], dict | None]  # (a record, its case) -> another record, or none
@@ -129,12 +130,29 @@ def replay(path: Path, parameters: dict, kept: Kept, folder: Path, change: Trans
     return shown
 
 
+def small_network(n_classes: int, channels: int = 8) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, channels, 3, stride=4, padding=1),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(4 * channels, n_classes),
+    )
+
+
+def _small(channels: int) -> Callable[[int], nn.Module]:
+    return FunctionType(small_network.__code__, small_network.__globals__, argdefs=(channels,))
+
+
 @contextmanager
 def _stubbed(run_cases: Callable, shown: list[str], folder: Path, networks: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         patch.setattr(cases, "run_cases", run_cases)
         patch.setattr(study, "run_cases", run_cases)
-        patch.setattr(study.Scenario, "accuracy", property(accuracy_of))
+        patch.setattr(study.Scenario, "accuracy", 90.0)  # the networks are small and have hardly learned
+        for channels, architecture in enumerate(models.ARCHITECTURES, start=4):
+            patch.setitem(models.ARCHITECTURES, architecture, _small(channels))
         patch.setattr(store, "FOLDER", networks)
         patch.setattr(IPython.display, "display", lambda *things, **_: shown.extend(map(_text, things)))
         patch.setattr(Figure, "savefig", _draw)
@@ -146,9 +164,6 @@ def _stubbed(run_cases: Callable, shown: list[str], folder: Path, networks: Path
         warnings.simplefilter("ignore", PendingDeprecationWarning)
         yield
         plt.close("all")
-
-
-accuracy_of = lru_cache(study.Scenario.accuracy.fget)
 
 
 def _draw(figure: Figure, path: Path, **options) -> None:
@@ -181,5 +196,6 @@ def _text(value: object) -> str:
 
 
 def smoke(path: Path) -> dict:
-    """The parameters of the smoke profile."""
-    return defaults(path) | run.profile_values("smoke").get(path.stem, {})
+    """The parameters of the smoke profile, for a small network."""
+    found = defaults(path) | run.profile_values("smoke").get(path.stem, {})
+    return found | ({"layer": "0"} if "layer" in found else {})

@@ -155,15 +155,20 @@ def heat_map(axis: Axes, records: pd.DataFrame, x: str, y: str, value: str, labe
     table = runs.mean().unstack(x).sort_index(ascending=False)  # a pivot would drop what is undefined throughout
     table = table.round() + 0.0 if around_zero else table  # + 0.0: no "-0" in a cell
     reach = max(10.0, table.abs().max().max())
-    scale = {"vmin": -reach, "vmax": reach, "cmap": "PuOr", "fmt": "+.0f"}
-    sns.heatmap(
-        table, ax=axis, annot=True, cbar=False, linewidths=0.5, annot_kws={"fontsize": 8},
-        xticklabels=[f"{t:g}" for t in table.columns], yticklabels=[f"{t:g}" for t in table.index],
-        **(scale if around_zero else {"vmin": 0, "vmax": 100, "cmap": "cividis", "fmt": ".0f"}),
-    )  # fmt: skip
+    scale = {"vmin": -reach, "vmax": reach, "cmap": "PuOr"} if around_zero else {"vmin": 0, "vmax": 100, "cmap": "cividis"}
+    cells = axis.pcolormesh(table.to_numpy(), edgecolors="white", linewidth=0.5, **scale)
+    for (row, column), number in np.ndenumerate(table.to_numpy()):
+        if np.isfinite(number):
+            dark = sum(cells.cmap(cells.norm(number))[:3]) < 1.2
+            shown = f"{number:+.0f}" if around_zero else f"{number:.0f}"
+            centre = {"ha": "center", "va": "center", "color": "white" if dark else "0.15"}
+            axis.text(column + 0.5, row + 0.5, shown, fontsize=8, **centre)
+    axis.set_xticks(np.arange(table.shape[1]) + 0.5, [f"{t:g}" for t in table.columns])
+    axis.set_yticks(np.arange(table.shape[0]) + 0.5, [f"{t:g}" for t in table.index])
     axis.set_title(label)
     axis.tick_params(length=0)
-    axis.set_yticklabels(axis.get_yticklabels(), rotation=0)
+    axis.set_ylim(max(1, len(table)), 0)
+    sns.despine(ax=axis, left=True, bottom=True)
 
 
 def mark_cell(axis: Axes, records: pd.DataFrame, x: str, y: str, pair: Sequence[float], **style: str | float) -> None:
