@@ -29,7 +29,7 @@ PYTHON := $(ENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null)
 STAMP := $(ENV)/.unsir-installed
 ifneq ($(UV),)
-INSTALL = "$(UV)" pip install --quiet --python "$(PYTHON)"
+INSTALL = "$(UV)" pip install --quiet --compile-bytecode --python "$(PYTHON)"
 HEALTHY = "$(PYTHON)" -c "" 2>/dev/null
 else
 INSTALL = "$(PYTHON)" -m pip install --quiet --disable-pip-version-check
