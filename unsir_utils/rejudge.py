@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import ast
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -70,8 +71,27 @@ def _in_turn(read: Records, p: dict) -> list[Test]:
     return claims.in_turn(read("records"), images_of(p["data"])[0] * asked, asked)
 
 
-def _papers_rates(read: Records, p: dict) -> list[Test]:
-    return claims.papers_rates(read("records"), p["paper_rates"], 100 / (images_of(p["data"])[0] * len(p["forget"])))
+def _rates(read: Records, p: dict) -> list[Test]:
+    records, step = read("records"), 100 / (images_of(p["data"])[0] * len(p["forget"]))
+    at_best = pd.concat([claims.at_best(records), read("originals")])
+    return [
+        *claims.papers_rates(records, p["paper_rates"], step),
+        claims.stays_near(at_best, "the best pair of the grid", step),
+    ]
+
+
+def _how_little(read: Records, p: dict) -> list[Test]:
+    records, step = read("confirmed_records"), 100 / images_of(p["data"])[0]
+    untouched = records[records.settings.isna()]
+    return [
+        claims.stays_near(
+            pd.concat([records[(records.settings == name) & (records.place == place)], untouched[untouched.place == place]]),
+            f"the {name} settings, {place}",
+            step,
+        )
+        for name in ("best", "fast")
+        for place in untouched.place.unique()
+    ]
 
 
 JUDGED: dict[str, Callable[[Records, dict], list[Test]]] = {
@@ -83,12 +103,13 @@ JUDGED: dict[str, Callable[[Records, dict], list[Test]]] = {
     "06_efficiency": _efficiency,
     "07_sequential": _in_turn,
     "08_gradcam": lambda read, p: claims.looks_away(read("records")),
-    "09_learning_rates": _papers_rates,
+    "09_learning_rates": _rates,
     "10_gold_standard": lambda read, p: claims.like_retrained(read("records")),
     "11_retain_share": lambda read, p: _forget_images(claims.small_share, read, p, "share_of_claim"),
     "12_noise_penalty": lambda read, p: _forget_images(claims.penalty, read, p, "paper_penalty"),
     "13_repair_steps": partial(_forget_images, claims.heals),
     "14_released_code": lambda read, p: claims.slips(read("records")),
+    "15_how_little": _how_little,
     "16_does_the_noise_matter": _noise,
 }
 
@@ -114,15 +135,17 @@ def lines(notebook: str, profile: str, folder: Path) -> list[dict[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("notebooks", nargs="*", help="default: all that are published")
     parser.add_argument("--profile", default="laptop")
-    profile = parser.parse_args().profile
+    arguments = parser.parse_args()
+    if unknown := sorted(set(arguments.notebooks) - set(JUDGED)):
+        sys.exit(f"nothing is judged of {', '.join(unknown)}: choose among {', '.join(JUDGED)}")
     os.environ["UNSIR_RESULTS"] = str(published_root())
-    for notebook in JUDGED:
-        folder = published_root() / profile
-        if (folder / "tables" / f"{notebook}_records.csv").exists():
-            found = lines(notebook, profile, folder)
-            Results(notebook, profile).findings(found, "Judged from the published records.")
-            print(f"{notebook:<27} {', '.join(line['verdict'] for line in found)}")
+    folder = published_root() / arguments.profile
+    for notebook in arguments.notebooks or [name for name in JUDGED if (folder / f"{name}.ipynb").exists()]:
+        found = lines(notebook, arguments.profile, folder)
+        Results(notebook, arguments.profile).findings(found, "Judged from the published records.")
+        print(f"{notebook:<27} {', '.join(line['verdict'] for line in found)}")
 
 
 if __name__ == "__main__":

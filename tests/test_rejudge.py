@@ -1,0 +1,29 @@
+import pandas as pd
+import pytest
+
+from unsir_utils import rejudge
+from unsir_utils.paths import published_root
+
+QUICK = published_root() / "quick"
+
+
+def published(notebook: str) -> list[dict]:
+    return pd.read_csv(QUICK / "tables" / f"{notebook}_findings.csv", dtype=str, keep_default_na=False).to_dict("records")
+
+
+@pytest.mark.parametrize("notebook", rejudge.JUDGED)
+def test_published_records_give_the_published_verdicts(notebook):
+    """No verdict stands that its own records, judged now, would not give."""
+    assert rejudge.lines(notebook, "quick", QUICK) == published(notebook)
+
+
+def test_every_published_finding_is_of_the_judge():
+    for profile in ("quick", "laptop"):
+        for file in (published_root() / profile).glob("*/*_findings.csv"):
+            assert "replicates" in pd.read_csv(file).columns, file
+
+
+def test_an_unknown_notebook_is_named(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["rejudge", "18_nothing"])
+    with pytest.raises(SystemExit, match="nothing is judged of 18_nothing: choose among 01_cifar10"):
+        rejudge.main()
