@@ -76,9 +76,10 @@ def test_every_recipe_takes_a_step(recipe, size):
         assert recipe.weights in {
             w.name for w in torchvision.models.get_model_weights(models.PRETRAINED[recipe.architecture])
         }
-    groups = parameter_groups(model, recipe.lr, recipe.head_factor)
+    x = torch.randn(2, 3, size, size)
+    groups = parameter_groups(model, recipe.lr, recipe.head_factor, x)
     optimiser, schedule = store.TRAININGS[recipe.training](groups, steps=2)
     head = [m for m in model.modules() if isinstance(m, torch.nn.Linear)][-1]
     before = head.weight.clone()
-    losses = one_epoch(model, [(torch.randn(2, 3, size, size), torch.tensor([0, 3]))], optimiser)
+    losses = one_epoch(model, [(x, torch.tensor([0, 3]))], optimiser)
     assert all(torch.isfinite(torch.tensor(losses))) and not torch.equal(head.weight, before)
