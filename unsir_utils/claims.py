@@ -328,18 +328,22 @@ def looks_away(records: pd.DataFrame) -> list[Test]:
 
 def like_retrained(records: pd.DataFrame) -> list[Test]:
     """Claim F. records: method, seed, start and against (recipe seeds, of the model and of the retrained one), tv_retain,
-    tv_forget."""
+    tv_forget.
+
+    A replicate has a seed of the unlearning and a retrained model of its own, so that the spread of both is in the interval:
+    the pairs of one seed with every retrained model, or of the retrained models among themselves, are no replicates.
+    """
     between = records[records.method == "Retrain"]
     both = pd.concat([between, between.rename(columns={"start": "against", "against": "start"})])
 
-    def of(method: str) -> pd.DataFrame:
-        return records[records.method == method]
-
     def ratio(part: str, method: str) -> pd.Series:
-        own, ours = (kind.groupby("against")[part].agg(lambda v: v.mean(skipna=False)) for kind in (both, of(method)))
-        times = ours / own.reindex(ours.index)
-        index = pd.MultiIndex.from_arrays([times.index, [0] * len(times)], names=["trained", "seed"])
-        return pd.Series(times.replace([np.inf, -np.inf], np.nan).to_numpy(dtype=float), index)
+        own = both.groupby("against")[part].agg(lambda v: v.mean(skipna=False))
+        own = own.where(own > 0)  # nothing is a multiple of no distance
+        ours = records[records.method == method].set_index(["seed", "against"])[part].unstack("against")
+        seeds = ours.index if len(ours) > 1 else ours.index.repeat(len(ours.columns))
+        times = [ours.loc[seed, model] / own.get(model, np.nan) for seed, model in zip(seeds, ours.columns, strict=False)]
+        index = pd.MultiIndex.from_product([[0], range(len(times))], names=["trained", "seed"])
+        return pd.Series(times, index, dtype=float)
 
     tests = []
     for rate in RATES:
