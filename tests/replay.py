@@ -27,7 +27,7 @@ import pytest
 from matplotlib.figure import Figure
 from torch import nn
 
-from unsir_utils import cases, models, run, store, study
+from unsir_utils import cases, models, plots, run, store, study
 
 Records = list[dict]
 Transformation = Callable[[dict, dict], dict | None]  # (a record, its case) -> another record, or none
@@ -156,6 +156,7 @@ def _stubbed(run_cases: Callable, shown: list[str], folder: Path, networks: Path
         patch.setattr(store, "FOLDER", networks)
         patch.setattr(IPython.display, "display", lambda *things, **_: shown.extend(map(_text, things)))
         patch.setattr(Figure, "savefig", _draw)
+        patch.setattr(plots, "image_grid", lambda *rows, **options: plt.figure())  # many axes, and no number among them
         patch.setenv("UNSIR_RESULTS", str(folder))
         patch.chdir(run.REPOSITORY)
         matplotlib.use("agg")
