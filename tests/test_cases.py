@@ -236,7 +236,7 @@ def rewritten(function, old, new):
     [
         (study, "best", "tolerance, 0.0", "tolerance, 1.0"),
         (metrics, "normalised_entropy", "min(1.0", "min(2.0"),
-        (baselines, "_sgd", "samples.shuffled", "samples.batches"),
+        (baselines, "_posterior", "1e2 if head", "1e1 if head"),
         (training, "flush_tiny_weights", "TINY, 0", "TINY, 1"),
         (samples.Samples, "inputs", "div_(255)", "div_(256)"),
         (models, "_block", "inplace=True", "inplace=False"),
@@ -365,7 +365,10 @@ def test_what_could_hide_a_variable_is_refused(notebook, monkeypatch, text, mess
         run_cases(notebook(text)["case"], [{"x": 1}])
 
 
-@pytest.mark.parametrize("case", [partial(square, 2), SimpleNamespace(x=1).__eq__, square.__call__, type], ids=repr)
+NO_FUNCTIONS = {"partial": partial(square, 2), "bound": SimpleNamespace(x=1).__eq__, "call": square.__call__, "class": type}
+
+
+@pytest.mark.parametrize("case", NO_FUNCTIONS.values(), ids=NO_FUNCTIONS)
 def test_a_case_is_a_function(case):
     with pytest.raises(ValueError, match="a case must be a function"):
         run_cases(case, [{"x": 1}])

@@ -31,6 +31,7 @@ DEFAULTS = {
     unsir: PASSES
     | {
         "noise": None,
+        "forgotten": (),  # ours
         "noise_per_class": 256,  # NB
         "noise_total": None,
         "noise_steps": 40,  # NB: 5 x 8
