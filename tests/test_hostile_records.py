@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from replay import Kept, code, measured_anew, replay, smoke
+from replay import CellError, Kept, code, measured_anew, replay, smoke
 
 from unsir_utils import baselines, impair, training
 from unsir_utils.judge import FAILS, HOLDS, VERDICTS
@@ -101,6 +101,7 @@ CHANGES = {
     "empty maps": without_maps,
 }
 NOTHING_TO_DECIDE = ("one seed", "all undefined", "a single row", "empty maps")
+WITHOUT_AN_ORIGINAL = ("all undefined", "all zero", "Original lost")  # may be refused, as one that has learned nothing
 SINGLE_ROW = {
     "01_cifar10": {
         "requests": {"AllCNN-0.25": [[0]]},
@@ -110,13 +111,11 @@ SINGLE_ROW = {
     "03_faces": {"n_forget": {"AllCNN-0.125": [1], "ViT": [1]}},
     "06_efficiency": {"numbers": [1]},
     "08_gradcam": {"pictured": [0]},
-    "09_learning_rates": {"impair_rates": [0.02], "repair_rates": [0.01]},
     "10_gold_standard": {"retrainings": [0, 1]},
     "11_retain_share": {"shares": [0.1]},
     "12_noise_penalty": {"penalties": [0.0, 0.1]},
     "14_released_code": {"requests": [[0]]},
-    "15_how_little": {"changes": [{"retain_per_class": 8}], "rates": [[0.001, 0.001, 1.0]]},
-    "16_does_the_noise_matter": {"requests": [[0]], "impair_rates": [0.02]},
+    "16_does_the_noise_matter": {"requests": [[0]]},
 }
 
 
@@ -189,8 +188,12 @@ def test_a_notebook_stands_whatever_was_measured(name, mode, kept, tmp_path):
             mode in NOTHING_TO_DECIDE or (mode == "all at the cap" and line["claim"] == "3")
         )
 
-    shown = replay(NOTEBOOKS[name], parameters(name, mode), kept(name), tmp_path, CHANGES[mode])
-    assert_it_stands(shown, tmp_path, undecidable)
+    try:
+        shown = replay(NOTEBOOKS[name], parameters(name, mode), kept(name), tmp_path, CHANGES[mode])
+    except CellError as error:
+        assert mode in WITHOUT_AN_ORIGINAL and "learned" in str(error), error
+    else:
+        assert_it_stands(shown, tmp_path, undecidable)
 
 
 def diverges(model, batches, optimiser, **options) -> list[float]:
