@@ -159,8 +159,9 @@ def mean_capped(values: pd.Series, cap: int) -> str:
 
 
 def markdown(frame: pd.DataFrame) -> str:
-    """A Markdown table of text cells, as they are."""
-    return frame.to_markdown(index=False, disable_numparse=True)
+    """A Markdown table of text cells, as they are; what is missing among them is undefined."""
+    cells = frame.astype(object).where(frame.notna(), "undefined").replace("nan", "undefined")
+    return cells.to_markdown(index=False, disable_numparse=True)
 
 
 def paper_cells(table: str) -> pd.DataFrame:
