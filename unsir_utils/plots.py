@@ -162,8 +162,10 @@ def heat_map(axis: Axes, records: pd.DataFrame, x: str, y: str, value: str, labe
             dark = sum(cells.cmap(cells.norm(number))[:3]) < 1.2
             shown = f"{number:+.0f}" if around_zero else f"{number:.0f}"
             centre = {"ha": "center", "va": "center", "color": "white" if dark else "0.15"}
-            axis.text(column + 0.5, row + 0.5, shown, fontsize=8, **centre)
-    axis.set_xticks(np.arange(table.shape[1]) + 0.5, [f"{t:g}" for t in table.columns])
+            axis.text(column + 0.5, row + 0.5, shown, fontsize=7, **centre)
+    axis.set_xticks(
+        np.arange(table.shape[1]) + 0.5, [f"{t:g}" for t in table.columns], rotation=60 if table.shape[1] > 4 else 0
+    )
     axis.set_yticks(np.arange(table.shape[0]) + 0.5, [f"{t:g}" for t in table.index])
     axis.set_title(label)
     axis.tick_params(length=0)
