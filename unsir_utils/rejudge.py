@@ -38,11 +38,13 @@ def _first_table(read: Records, p: dict) -> list[Test]:
 
 def _later_table(read: Records, p: dict) -> list[Test]:
     """02, whose networks have data of their own, and 03."""
-    records, tests, accuracy = read("records"), [], read("numbers")
-    for name, part in records.groupby("network", sort=False):
-        images = images_of(p["data"].get(name, p["data"]))
-        tests += claims.tables(part, p["relearning"]["cap"], *images, row="network")
-        tests += claims.works_on(name, part, float(accuracy[f"accuracy of {name}, %"].iloc[0]), *images)
+    records, accuracy = read("records"), read("numbers")
+    sizes = {name: images_of(p["data"].get(name, p["data"])) for name in p["recipes"]}
+    images, classes = ({name: size[i] for name, size in sizes.items()} for i in (0, 1))
+    tests = claims.tables(records, p["relearning"]["cap"], images, classes, row="network")
+    for name, size in sizes.items():
+        original = float(accuracy[f"accuracy of {name}, %"].iloc[0])
+        tests += claims.works_on(name, records[records.network == name], original, *size)
     return tests
 
 
