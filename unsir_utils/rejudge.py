@@ -110,7 +110,7 @@ JUDGED: dict[str, Callable[[Records, dict], list[Test]]] = {
     "11_retain_share": lambda read, p: _forget_images(claims.small_share, read, p, "share_of_claim"),
     "12_noise_penalty": lambda read, p: _forget_images(claims.penalty, read, p, "paper_penalty"),
     "13_repair_steps": partial(_forget_images, claims.heals),
-    "14_released_code": lambda read, p: claims.slips(read("records")),
+    "14_released_code": lambda read, p: claims.slips(read("records"), 100 / images_of(p["data"])[0]),
     "15_how_little": _how_little,
     "16_does_the_noise_matter": _noise,
 }
