@@ -312,9 +312,33 @@ def test_a_condition_that_never_forgets_has_no_best():
     assert judge([claims.noise_keeps(stays, "[0]")])[0]["verdict"] == UNDEFINED
 
 
-def test_the_papers_pair_is_held_against_the_grids_best():
-    (test,) = claims.papers_rates(PAIRS, [0.02, 0.1])
+UNTOUCHED = pd.concat(
+    [per_seed(m, "A_Dr", 75.0, 75.0, 75.0, A_Df=a_df) for m, a_df in (("Original", 80.0), ("Masked logits", 0.0))]
+)
+
+
+def test_the_papers_pair_and_the_original_are_held_against_the_grids_best():
+    test, near = claims.rates(PAIRS, UNTOUCHED, [0.02, 0.1])
     assert test.criteria[1].values.tolist() == pytest.approx([13.0] * 3) and judge([test])[0]["verdict"] == FAILS
+    assert near.criteria[0].values.tolist() == pytest.approx([1.0, 0.9, 0.8])  # UNSIR's best has 74.0, 74.1, 74.2
+
+
+def test_presets_are_judged_in_every_place_against_its_own_original():
+    places = {"one": 75.0, "two": 80.0}
+    parts = [UNTOUCHED.assign(place=p, settings=None, A_Dr=a_dr) for p, a_dr in places.items()]
+    parts += [
+        per_seed("UNSIR", "A_Dr", 74.5, 74.4, 74.6, A_Df=0.0, place=p, settings=s) for p in places for s in ("best", "fast")
+    ]
+    lines = judge(claims.presets(pd.concat(parts)))
+    assert [line["tested"] for line in lines] == [f"the {s} settings, {p}" for s in ("best", "fast") for p in places]
+    assert [line["verdict"] for line in lines] == [HOLDS, FAILS] * 2
+
+
+def test_the_noise_is_judged_on_each_request():
+    both = pd.concat([PAIRS.assign(n_forget=n) for n in (1, 4)])
+    tested = [test.tested.split("(")[1] for test in claims.noise_matters(both, 100)]
+    assert tested == ["1 forgotten)", "1 forgotten)", "4 forgotten)", "4 forgotten)"]
+    assert len(claims.noise_matters(both.drop(columns="validation_A_Df"), 100)) == 2
 
 
 def test_near_the_original_needs_both():
@@ -333,7 +357,7 @@ ALL = {
     "gaze": (claims.looks_away, pd.concat([gaze([0.1, 0.2, 0.3]), gaze([0.1], "Retrain")])),
     "noise_takes": (lambda f: [claims.noise_takes(f, "[0]")], PAIRS),
     "noise_keeps": (lambda f: [claims.noise_keeps(f, "[0]")], PAIRS),
-    "papers_rates": (lambda f: claims.papers_rates(f, [0.02, 0.1]), PAIRS),
+    "rates": (lambda f: claims.rates(f, UNTOUCHED, [0.02, 0.1]), PAIRS),
     "stays_near": (lambda f: [claims.stays_near(f, "x")], per_seed("UNSIR", "A_Dr", 1.0, 2.0, 3.0, A_Df=0.0)),
     "any_number": (lambda f: claims.any_number(f, 100), table(GOOD, BAD)),
 }

@@ -245,6 +245,21 @@ def test_a_control_that_does_as_well_takes_the_credit_from_the_noise(without, im
     assert (line["verdict"], line["noise needed"]) == (verdict, needed)
 
 
+@pytest.mark.parametrize(
+    "low, high, needed",
+    [
+        ((-INF, -INF, -INF), (INF, INF, INF), UNDECIDED),  # a control at the cap has not failed
+        ((-INF, -INF, -INF), (-9.0, -9.5, -10.0), "yes"),
+        ((5.0, 5.0, 5.0), (INF, INF, INF), "no"),
+    ],
+)
+def test_a_capped_control_decides_only_what_a_cap_can(low, high, needed):
+    control = by_seed(*low), by_seed(*high)
+    c = Criterion("relearn", by_seed(9.0, 9.5, 10.0), "at least", 1, "epochs", without=control)
+    (line,) = judge([OneTest(3, "", [c])])
+    assert line["noise needed"] == needed
+
+
 def test_a_mask_that_meets_it_is_told_but_takes_no_credit():
     (line,) = judge([OneTest(1, "", [Criterion("A_Df", GONE, "at most", 1, without=THERE, beside={"Masked logits": GONE})])])
     assert line["verdict"] == HOLDS and line["controls"] == "No noise does not hold; Masked logits holds"

@@ -120,17 +120,18 @@ def noise_for(noise: Noise, retain: Samples) -> None:
 def output_width(model: nn.Module, x: Tensor, training: bool = False) -> int:
     """The number of logits that the model gives for inputs x [n, ...]; the model is left as it was.
 
-    Raises ValueError if it does not take them or is not in float32 or on another device. Warns where it gives probabilities.
+    Raises ValueError if it does not take them or is on another device. Warns where it gives probabilities.
     """
     for name, p in model.named_parameters():
-        if p.is_floating_point() and p.dtype != torch.float32:
-            raise ValueError(f"the model's {name} is {p.dtype}: expected torch.float32, as by model.float()")
         if p.device != x.device:
             raise ValueError(f"the model's {name} is on {p.device}, the data on {x.device}: move one with .to(...)")
     try:
         with torch.no_grad(), _as_it_was(model, training), seeded(0, x.device):
             y = model(x.clone())
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        for name, p in model.named_parameters():
+            if p.is_floating_point() and p.dtype != x.dtype:
+                raise ValueError(f"the model's {name} is {p.dtype}: expected {x.dtype}, as by model.float()") from error
         few = "more than 1 value per channel" in str(error)
         advice = "; its BatchNorm needs more than one image in a batch" if few else ""
         raise ValueError(

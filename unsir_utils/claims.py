@@ -170,7 +170,7 @@ def relearning(what: str, records: pd.DataFrame, unsir: str, bare: str, cap: int
         low, high = longer(unsir, baseline)
         what_for = f"relearn epochs minus {times} times those of {baseline}{what}"
         found.append(
-            Criterion(what_for, low, "at least", bound, "epochs", highest=high, without=longer(bare, baseline)[0], step=1.0)
+            Criterion(what_for, low, "at least", bound, "epochs", highest=high, without=longer(bare, baseline), step=1.0)
         )
     return found
 
@@ -189,6 +189,17 @@ def works_on(name: str, records: pd.DataFrame, accuracy: float, images: int, cla
 
 
 # The analyses, in the paper's order
+
+
+def gains(
+    what: str, more: pd.DataFrame, less: pd.DataFrame, sense: str, claim: str, step: float, unsir: str, bare: str
+) -> Criterion:
+    """A_Dr of UNSIR in some records minus that in others, in points, held against the claim's threshold."""
+
+    def points(method: str) -> pd.Series:
+        return values(more, "A_Dr", method=method) - values(less, "A_Dr", method=method)
+
+    return Criterion(what, points(unsir), sense, claims()[claim]["threshold"], "points", without=points(bare), step=step)
 
 
 def spread(records: pd.DataFrame, images: int) -> list[Test]:
@@ -273,24 +284,12 @@ def any_number(records: pd.DataFrame, images: int) -> list[Test]:
 
 def in_turn(records: pd.DataFrame, images: int, n_asked: int) -> list[Test]:
     """Claim C. records: method, order, asked (classes so far), A_Dr, A_Df. images: forget test images."""
-    last, tests = records[records.asked == n_asked], []
+    last, tests, step = records[records.asked == n_asked], [], 100 / images
     turns, once = (last[last.order == order] for order in ("one after another", "all at once"))
-
-    def less(method: str) -> pd.Series:
-        return values(once, "A_Dr", method=method) - values(turns, "A_Dr", method=method)
-
     for rate in RATES:
-        unsir, bare = f"UNSIR ({rate})", f"No noise ({rate})"
-        gone = forgets(" after the last request", turns, unsir, bare, 100 / images)
-        cost = Criterion(
-            "A_Dr less than at once",
-            less(unsir),
-            "at most",
-            claims()["C"]["threshold"],
-            "points",
-            without=less(bare),
-            step=100 / images,
-        )
+        methods = f"UNSIR ({rate})", f"No noise ({rate})"
+        gone = forgets(" after the last request", turns, *methods, step)
+        cost = gains("A_Dr less than at once", once, turns, "at most", "C", step, *methods)
         tests.append(Test("C", f"requests in turn ({rate})", [gone, cost]))
     return tests
 
@@ -367,75 +366,36 @@ def small_share(records: pd.DataFrame, share: float, images: int) -> list[Test]:
     """Claim G. records: method, share (of the retain data), A_Dr, A_Df; share: the claim's. images: forget test images."""
     small, large = records[records.share == share], records[records.share == records.share.max()]
     little, much = f"{100 * share:g} %", f"{100 * records.share.max():g} %"
-
-    def less(method: str) -> pd.Series:
-        return values(large, "A_Dr", method=method) - values(small, "A_Dr", method=method)
-
-    tests = []
+    tests, step = [], 100 / images
     for rate in RATES:
-        unsir, bare = f"UNSIR ({rate})", f"No noise ({rate})"
-        gone = forgets(f" with {little}", small, unsir, bare, 100 / images)
-        cost = Criterion(
-            f"A_Dr less than with {much}",
-            less(unsir),
-            "at most",
-            claims()["G"]["threshold"],
-            "points",
-            without=less(bare),
-            step=100 / images,
-        )
+        methods = f"UNSIR ({rate})", f"No noise ({rate})"
+        gone = forgets(f" with {little}", small, *methods, step)
+        cost = gains(f"A_Dr less than with {much}", large, small, "at most", "G", step, *methods)
         tests.append(Test("G", f"{little} of the retain data is enough ({rate})", [gone, cost]))
     return tests
 
 
 def penalty(records: pd.DataFrame, papers: float, images: int) -> list[Test]:
     """Claim H. records: rates, penalty (lambda), seed, A_Dr, A_Df; papers: its lambda. images: forget test images."""
-    tests = []
+    tests, step, bound = [], 100 / images, claims()["H"]["threshold"]
     for rate in RATES:
         part = records[records["rates"] == rate].rename(columns={"penalty": "method"})
         more = -lost(part, papers, of=0.0)
-        gain = Criterion(
-            f"A_Dr more at lambda {papers:g} than at 0",
-            more,
-            "at least",
-            claims()["H"]["threshold"],
-            "points",
-            step=100 / images,
-        )
-        tests.append(
-            Test(
-                "H",
-                f"lambda {papers:g} helps ({rate})",
-                [gain, forgets(f" at lambda {papers:g}", part, papers, step=100 / images)],
-            )
-        )
+        gain = Criterion(f"A_Dr more at lambda {papers:g} than at 0", more, "at least", bound, "points", step=step)
+        gone = forgets(f" at lambda {papers:g}", part, papers, step=step)
+        tests.append(Test("H", f"lambda {papers:g} helps ({rate})", [gain, gone]))
     return tests
 
 
 def heals(records: pd.DataFrame, images: int) -> list[Test]:
     """Claim I. records: rates, method, passes (of repair), A_Dr, A_Df. images: forget test images."""
-    most, tests = records.passes.max(), []
+    most, tests, step, methods = records.passes.max(), [], 100 / images, ("UNSIR", "No noise")
     for rate in RATES:
         part = records[records["rates"] == rate]
         one, last = part[part.passes == 1], part[part.passes == most]
-        more = {m: values(last, "A_Dr", method=m) - values(one, "A_Dr", method=m) for m in ("UNSIR", "No noise")}
-        what = f"A_Dr more after {most} repair passes than after 1"
-        gain = Criterion(
-            what,
-            more["UNSIR"],
-            "at least",
-            claims()["I"]["threshold"],
-            "points",
-            without=more["No noise"],
-            step=100 / images,
-        )
-        tests.append(
-            Test(
-                "I",
-                f"more repair heals further ({rate})",
-                [gain, forgets(f" after {most}", last, "UNSIR", "No noise", 100 / images)],
-            )
-        )
+        gain = gains(f"A_Dr more after {most} repair passes than after 1", last, one, "at least", "I", step, *methods)
+        gone = forgets(f" after {most}", last, *methods, step)
+        tests.append(Test("I", f"more repair heals further ({rate})", [gain, gone]))
     return tests
 
 
@@ -529,34 +489,50 @@ def noise_keeps(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:
     return Test(9, f"at its best rates it keeps more than any control ({what})", [*ahead, gone])
 
 
+def noise_matters(records: pd.DataFrame, images: int) -> list[Test]:
+    """Claim 9 on each request. records: as for `best_pairs`, with n_forget, seed, A_Dr, A_Df; images: test ones a class."""
+    tests = []
+    for n, part in records.groupby("n_forget", sort=False):
+        what, step = f"{n} forgotten", 100 / (images * n)
+        tests.append(noise_takes(part, what, step))
+        tests += [noise_keeps(part, what, step)] if "validation_A_Df" in part else []
+    return tests
+
+
 def stays_near(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:
     """Question K. records: method (UNSIR, No noise, Original, Masked logits), A_Dr, A_Df at the settings under test."""
-    loss = {m: lost(records, m) for m in ("UNSIR", "No noise", "Masked logits")}
-    told = {"Masked logits": at(loss["Masked logits"], loss["UNSIR"])}
+    loss, bound = {m: lost(records, m) for m in ("UNSIR", "No noise", "Masked logits")}, claims()["K"]["threshold"]
+    masked = {"Masked logits": at(loss["Masked logits"], loss["UNSIR"])}
     near = Criterion(
-        "A_Dr lost",
-        loss["UNSIR"],
-        "at most",
-        claims()["K"]["threshold"],
-        "points",
-        without=loss["No noise"],
-        beside=told,
-        step=step,
+        "A_Dr lost", loss["UNSIR"], "at most", bound, "points", without=loss["No noise"], beside=masked, step=step
     )
     gone = forgets("", records, "UNSIR", "No noise", step, mask=True)
     return Test("K", what, [near, gone])
 
 
-def papers_rates(records: pd.DataFrame, papers: Sequence[float], step: float = 0.0) -> list[Test]:
-    """Claim E. records: as for `best_pairs`, UNSIR's, with seed, A_Dr, A_Df; papers: its pair, which must be in the grid."""
-    ours = records[records.method == "UNSIR"]
+def presets(records: pd.DataFrame, step: float = 0.0) -> list[Test]:
+    """Question K for the best and the fast settings, wherever they are confirmed.
+
+    records: method, place, settings (missing for what has none: Original, Masked logits), seed, A_Dr, A_Df.
+    """
+    untouched, tests = records[records.settings.isna()], []
+    for name in ("best", "fast"):
+        for place in untouched.place.unique():
+            here = records[(records.place == place) & ((records.settings == name) | records.settings.isna())]
+            tests.append(stays_near(here, f"the {name} settings, {place}", step))
+    return tests
+
+
+def rates(records: pd.DataFrame, originals: pd.DataFrame, papers: Sequence[float], step: float = 0.0) -> list[Test]:
+    """Claim E, and question K at the grid's best pair.
+
+    records: as for `best_pairs`, of UNSIR and No noise, with seed, A_Dr, A_Df; originals: Original and Masked logits;
+    papers: the paper's pair, which must be in the grid.
+    """
+    ours, bound = records[records.method == "UNSIR"], claims()["E"]["threshold"]
     paper, top = ours[(ours[PAIR] == list(papers)).all(axis=1)], at_best(ours)
     less = values(top, "A_Dr") - values(paper, "A_Dr") if len(top) else values(paper, "A_Dr") * np.nan
-    cost = Criterion("A_Dr less than at the best pair", less, "at most", claims()["E"]["threshold"], "points", step=step)
-    return [
-        Test(
-            "E",
-            "impair {:g}, repair {:g}".format(*papers),
-            [forgets(" at the paper's pair", paper, "UNSIR", step=step), cost],
-        )
-    ]
+    cost = Criterion("A_Dr less than at the best pair", less, "at most", bound, "points", step=step)
+    gone = forgets(" at the paper's pair", paper, "UNSIR", step=step)
+    near = stays_near(pd.concat([at_best(records), originals]), "the best pair of the grid", step)
+    return [Test("E", "impair {:g}, repair {:g}".format(*papers), [gone, cost]), near]

@@ -79,6 +79,9 @@ def interval(values: pd.Series, alpha: float = ALPHA, step: float = 0.0) -> Inte
     return Interval(mean, mean - reach, mean + reach, n, of, sd)
 
 
+Numbers = pd.Series | tuple[pd.Series, pd.Series]
+
+
 @dataclass(frozen=True, eq=False)
 class Criterion:
     """One number that a claim is about, and the threshold that it is held against.
@@ -88,6 +91,7 @@ class Criterion:
     highest: where a value is censored, `values` hold how low and `highest` how high it may be; inf is allowed.
     without: the same number for the passes without noise; images: for other images in the noise's place, by name.
     beside: for methods that say nothing about the noise (a masked logit, Retrain), by name.
+        Each is a series as `values` or, where it is censored, a pair: how low and how high it may be.
     step: see `interval`. exact: a count that no replicate changes.
     """
 
@@ -97,9 +101,9 @@ class Criterion:
     bound: float
     unit: str = "%"
     highest: pd.Series | None = None
-    without: pd.Series | None = None
-    images: dict[str, pd.Series] = field(default_factory=dict)
-    beside: dict[str, pd.Series] = field(default_factory=dict)
+    without: Numbers | None = None
+    images: dict[str, Numbers] = field(default_factory=dict)
+    beside: dict[str, Numbers] = field(default_factory=dict)
     step: float = 0.0
     exact: bool = False
 
@@ -111,9 +115,10 @@ class Criterion:
     def threshold(self) -> str:
         return f"{self.sense} {self.bound:g} {self.unit.removesuffix('s') if self.bound == 1 else self.unit}"
 
-    def of(self, values: pd.Series) -> Criterion:
+    def of(self, numbers: Numbers) -> Criterion:
         """The same question about a control."""
-        return Criterion(self.what, values, self.sense, self.bound, self.unit, step=self.step, exact=self.exact)
+        low, high = numbers if isinstance(numbers, tuple) else (numbers, None)
+        return replace(self, values=low, highest=high, without=None, images={}, beside={})
 
     def interval(self, alpha: float = ALPHA) -> Interval:
         if self.exact and len(self.values) == 1:
@@ -270,7 +275,7 @@ def shown(c: Criterion, alpha: float = ALPHA) -> str:
 
 def added_by_noise(c: Criterion) -> str:
     """UNSIR's number minus that of the passes without noise, paired by replicate, with its 95 % interval."""
-    if c.without is None or c.highest is not None:
+    if c.without is None or isinstance(c.without, tuple) or c.highest is not None:
         return ""
     unit = "points" if c.unit == "%" else c.unit
     difference = c.values - c.without.reindex(c.values.index)

@@ -54,15 +54,6 @@ def _efficiency(read: Records, p: dict) -> list[Test]:
     return counted + claims.any_number(read("records"), images_of(p["data"])[0])
 
 
-def _noise(read: Records, p: dict) -> list[Test]:
-    step, tests = 100 / images_of(p["data"])[0], []
-    for n, part in read("records").groupby("n_forget", sort=False):
-        what = f"{n} forgotten"
-        tests.append(claims.noise_takes(part, what, step / n))
-        tests += [claims.noise_keeps(part, what, step / n)] if "validation_A_Df" in part else []
-    return tests
-
-
 def _forget_images(test: Callable[..., list[Test]], read: Records, p: dict, *names: str) -> list[Test]:
     """Of a notebook whose test takes its records, some parameters and the number of forget test images."""
     return test(read("records"), *(p[name] for name in names), images_of(p["data"])[0] * len(p["forget"]))
@@ -74,26 +65,8 @@ def _in_turn(read: Records, p: dict) -> list[Test]:
 
 
 def _rates(read: Records, p: dict) -> list[Test]:
-    records, step = read("records"), 100 / (images_of(p["data"])[0] * len(p["forget"]))
-    at_best = pd.concat([claims.at_best(records), read("originals")])
-    return [
-        *claims.papers_rates(records, p["paper_rates"], step),
-        claims.stays_near(at_best, "the best pair of the grid", step),
-    ]
-
-
-def _how_little(read: Records, p: dict) -> list[Test]:
-    records, step = read("confirmed_records"), 100 / images_of(p["data"])[0]
-    untouched = records[records.settings.isna()]
-    return [
-        claims.stays_near(
-            pd.concat([records[(records.settings == name) & (records.place == place)], untouched[untouched.place == place]]),
-            f"the {name} settings, {place}",
-            step,
-        )
-        for name in ("best", "fast")
-        for place in untouched.place.unique()
-    ]
+    step = 100 / (images_of(p["data"])[0] * len(p["forget"]))
+    return claims.rates(read("records"), read("originals"), p["paper_rates"], step)
 
 
 JUDGED: dict[str, Callable[[Records, dict], list[Test]]] = {
@@ -111,8 +84,8 @@ JUDGED: dict[str, Callable[[Records, dict], list[Test]]] = {
     "12_noise_penalty": lambda read, p: _forget_images(claims.penalty, read, p, "paper_penalty"),
     "13_repair_steps": partial(_forget_images, claims.heals),
     "14_released_code": lambda read, p: claims.slips(read("records"), 100 / images_of(p["data"])[0]),
-    "15_how_little": _how_little,
-    "16_does_the_noise_matter": _noise,
+    "15_how_little": lambda read, p: claims.presets(read("confirmed_records"), 100 / images_of(p["data"])[0]),
+    "16_does_the_noise_matter": lambda read, p: claims.noise_matters(read("records"), images_of(p["data"])[0]),
 }
 
 
