@@ -296,9 +296,18 @@ def test_the_noise_is_judged_where_validation_data_show_most_and_at_each_ones_be
     assert [line["verdict"] for line in judge([takes, keeps])] == [HOLDS, HOLDS]
 
 
-def test_without_validation_data_every_pair_is_a_look():
+def test_without_validation_data_every_pair_that_leaves_something_is_a_look():
     test = claims.noise_takes(PAIRS.drop(columns=["validation_A_Dr", "validation_A_Df"]), "[0]")
-    assert len(test.criteria) == 3 and test.any_of
+    assert len(test.criteria) == 2 and test.any_of  # at 0.02 and 0.1 the passes alone leave nothing
+
+
+def test_where_the_passes_alone_leave_nothing_there_is_nothing_to_take():
+    """A difference of 0 says nothing against the noise where both are at 0."""
+    gone = PAIRS.assign(A_Df=0.0, validation_A_Df=0.5)
+    (line,) = judge([claims.noise_takes(gone, "[0]")])
+    assert line["verdict"] == UNDEFINED and "at most 0.5 % of the class" in line["measured"]
+    only = PAIRS.assign(validation_A_Df=PAIRS.validation_A_Df.where(PAIRS.repair_lr == 0.2, 0.0))
+    assert claims.noise_takes(only, "[0]").criteria[0].what.endswith("at 0.001 and 0.2")
 
 
 def test_other_images_that_take_as_much_take_the_credit():
