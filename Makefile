@@ -37,11 +37,11 @@ HEALTHY = "$(PYTHON)" -m pip --version >/dev/null 2>&1
 endif
 
 DONE := $(RUNS)/$(PROFILE)/.done
-DATA := data/paper.yaml data/claims.yaml data/presets.yaml
-CODE := $(wildcard unsir_utils/*.py) $(DATA) $(wildcard notebooks/profiles/$(PROFILE).yaml)
-RUN = $(LAUNCH) "$(PYTHON)" -m unsir_utils.run --profile $(PROFILE)
-# -jN of the command line, or a notebook a card, or, without a GPU, a core (unsir_utils/cards.py).
-JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$$("$(PYTHON)" -m unsir_utils.cards))
+DATA := $(wildcard unsir_utils/data/*.yaml)
+CODE := $(wildcard unsir_utils/*.py unsir_utils/*/*.py) $(DATA) $(wildcard notebooks/profiles/$(PROFILE).yaml)
+RUN = $(LAUNCH) "$(PYTHON)" -m unsir_utils.workshop.run --profile $(PROFILE)
+# -jN of the command line, or a notebook a card, or, without a GPU, a core (unsir_utils/workshop/cards.py).
+JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$$("$(PYTHON)" -m unsir_utils.workshop.cards))
 # The longest first, so that no core waits for it at the end.
 LONG := 02_cifar100 15_how_little 16_does_the_noise_matter 01_cifar10 06_efficiency 14_released_code
 NOW_ALL := $(addprefix $(DONE)/,$(filter $(LONG),$(NOTEBOOKS)) $(filter-out $(LONG),$(NOTEBOOKS)))
@@ -59,7 +59,7 @@ env:  ## create the environment and install what is missing
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version.split()[0])'
 	@if [ "$$(cat "$(STAMP)" 2>/dev/null)" != "$(CURDIR)" ] || [ pyproject.toml -nt "$(STAMP)" ] || [ requirements.lock -nt "$(STAMP)" ]; then \
 		echo "installing into $(ENV) (about 6 GB on Linux, where torch brings CUDA; 2 GB elsewhere)"; \
-		$(if $(OWN),$(INSTALL) -r requirements.lock &&) $(INSTALL) -e '.[test]' && "$(PYTHON)" -m unsir_utils.strip --install \
+		$(if $(OWN),$(INSTALL) -r requirements.lock &&) $(INSTALL) -e '.[test]' && "$(PYTHON)" -m unsir_utils.workshop.strip --install \
 			&& echo "$(CURDIR)" > "$(STAMP)"; \
 	fi
 
@@ -75,13 +75,13 @@ done; echo "Python 3.11 or newer was not found: install it first"; exit 1
 endef
 
 reproduce: env  ## every notebook, table and figure of PROFILE (default quick), compared with what is published
-	@"$(PYTHON)" -m unsir_utils.run --profile $(PROFILE) --check $(NOTEBOOKS:%=notebooks/%.ipynb)
+	@"$(PYTHON)" -m unsir_utils.workshop.run --profile $(PROFILE) --check $(NOTEBOOKS:%=notebooks/%.ipynb)
 	@$(MAKE) --no-print-directory $(JOBS) $(filter-out %/99_report,$(NOW_ALL))
 	@$(MAKE) --no-print-directory $(filter %/99_report,$(NOW_ALL))
-	@"$(PYTHON)" -m unsir_utils.summary --profile $(PROFILE) --compare $(NOTEBOOKS)
+	@"$(PYTHON)" -m unsir_utils.report.summary --profile $(PROFILE) --compare $(NOTEBOOKS)
 
 $(NOTEBOOKS): %: $(DONE)/%
-	@"$(PYTHON)" -m unsir_utils.summary --profile $(PROFILE) $@
+	@"$(PYTHON)" -m unsir_utils.report.summary --profile $(PROFILE) $@
 
 # The report gathers what there is.
 $(DONE)/99_report: $(filter-out %/99_report,$(wildcard $(DONE)/*))
@@ -92,13 +92,13 @@ $(DONE)/%: notebooks/%.ipynb $(CODE) | env
 	@if $(RUN) $<; then touch $@; fi
 
 check: env  ## compare the last run of PROFILE with what is published; NAMES: of these notebooks only
-	@"$(PYTHON)" -m unsir_utils.compare --profile $(PROFILE) $(NAMES)
+	@"$(PYTHON)" -m unsir_utils.report.compare --profile $(PROFILE) $(NAMES)
 
 publish: env  ## for maintainers: the last run of PROFILE becomes what is published, of NAMES or of all notebooks
-	@"$(PYTHON)" -m unsir_utils.publish --profile $(PROFILE) $(NAMES)
+	@"$(PYTHON)" -m unsir_utils.report.publish --profile $(PROFILE) $(NAMES)
 
 bench: env  ## the benchmark, alone on the machine: runs/bench/
-	@UNSIR_THREADS=$${UNSIR_THREADS:-2} $(LAUNCH) "$(PYTHON)" -m unsir_utils.run --profile bench notebooks/17_benchmark.ipynb
+	@UNSIR_THREADS=$${UNSIR_THREADS:-2} $(LAUNCH) "$(PYTHON)" -m unsir_utils.workshop.run --profile bench notebooks/17_benchmark.ipynb
 
 test: lint unit check-notebooks  ## lint, unit tests, every notebook in the smoke profile, nbval
 
@@ -107,16 +107,16 @@ lint: env  ## ruff over modules, tests and notebooks
 	@"$(PYTHON)" -m ruff format --check unsir_utils tests
 
 unit: env  ## unit tests and the notebooks in the smoke profile, a worker a core
-	@OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest tests -n $$(UNSIR_THREADS= UNSIR_DEVICE=cpu "$(PYTHON)" -m unsir_utils.cards) --dist worksteal
+	@OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest tests -n $$(UNSIR_THREADS= UNSIR_DEVICE=cpu "$(PYTHON)" -m unsir_utils.workshop.cards) --dist worksteal
 
 check-notebooks: env  ## nbval: do the tagged outputs of the published copy come out again?
 	@UNSIR_RESULTS=$$(mktemp -d) OMP_NUM_THREADS=$${UNSIR_THREADS:-1} "$(PYTHON)" -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval.cfg results/quick/00_start_here.ipynb
 
 lab: env  ## JupyterLab
-	@"$(PYTHON)" -m jupyterlab --FileContentsManager.post_save_hook=unsir_utils.strip.after_save --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+	@"$(PYTHON)" -m jupyterlab --FileContentsManager.post_save_hook=unsir_utils.workshop.strip.after_save --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 readme: env  ## the generated parts of README.md, from results/
-	@"$(PYTHON)" -m unsir_utils.readme
+	@"$(PYTHON)" -m unsir_utils.report.readme
 
 lock:  ## requirements.lock, exact versions for every platform, from pyproject.toml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --extra test --no-header --no-emit-index-url --output-file requirements.lock pyproject.toml

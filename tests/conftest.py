@@ -2,7 +2,7 @@ import pytest
 import torch
 from tiny import set_cuda, settings_of_cuda
 
-from unsir_utils import forward
+from unsir_utils.engine import precision
 
 torch.set_num_threads(1)
 
@@ -21,7 +21,7 @@ def the_machines_own_rule(monkeypatch):
 @pytest.fixture
 def float32(monkeypatch):
     """The kernels compute in float32, so that a plain loop can be held against them."""
-    monkeypatch.setattr(forward, "cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: False)
 
 
 @pytest.fixture

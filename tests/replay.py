@@ -27,7 +27,8 @@ import pytest
 from matplotlib.figure import Figure
 from torch import nn
 
-from unsir_utils import cases, models, plots, run, store, study
+from unsir_utils.report import plots
+from unsir_utils.workshop import cases, models, run, store, study
 
 Records = list[dict]
 Transformation = Callable[[dict, dict], dict | None]  # (a record, its case) -> another record, or none

@@ -3,10 +3,10 @@ import torch
 from tiny import HeadFirst, K, Returns, convnet, fitted, floats, half_frozen, mlp, same_weights, untouched
 from torch import nn
 
-from unsir_utils.baselines import MaskedLogits, _posterior, finetune, fisher_forgetting, neggrad
-from unsir_utils.fisher import fisher_information
+from unsir_utils.engine.state import seeded
+from unsir_utils.methods.baselines import MaskedLogits, _posterior, finetune, fisher_forgetting, neggrad
+from unsir_utils.methods.fisher import fisher_information
 from unsir_utils.metrics import evaluate, logits, prediction_distribution, retain_forget_accuracy
-from unsir_utils.training import seeded
 
 
 @pytest.fixture(scope="module")

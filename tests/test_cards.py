@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from unsir_utils import cards
+from unsir_utils.workshop import cards
 
 TWO = "GPU 0: NVIDIA H100 (UUID: GPU-a)\n  MIG 1g.10gb Device 0: (UUID: MIG-x)\nGPU 1: NVIDIA H100 (UUID: GPU-b)\n"
 

@@ -14,10 +14,12 @@ from types import FunctionType, ModuleType, SimpleNamespace
 import pytest
 import torch
 
-from unsir_utils import baselines, cases, identity, metrics, models, samples, study, training
-from unsir_utils.cases import drop_cases, run_cases
-from unsir_utils.provenance import tell
-from unsir_utils.store import ASKED_FOR
+from unsir_utils import metrics
+from unsir_utils.engine import samples, training
+from unsir_utils.methods import baselines
+from unsir_utils.workshop import cases, identity, models, study
+from unsir_utils.workshop.cases import drop_cases, run_cases
+from unsir_utils.workshop.provenance import ASKED_FOR, tell
 
 
 def noted(x):
@@ -234,7 +236,7 @@ def rewritten(function, old, new):
 @pytest.mark.parametrize(
     "place, name, old, new",
     [
-        (study, "best", "tolerance, 0.0", "tolerance, 1.0"),
+        (study, "best_record", "tolerance, 0.0", "tolerance, 1.0"),
         (metrics, "normalised_entropy", "min(1.0", "min(2.0"),
         (baselines, "_posterior", "1e2 if head", "1e1 if head"),
         (training, "flush_tiny_weights", "TINY, 0", "TINY, 1"),
@@ -282,17 +284,22 @@ def test_what_is_no_code_is_no_part_of_a_case(notebook, text):
 
 def test_data_sets_and_what_only_shows_are_no_part_of_a_case():
     known = identity._Reached()
-    known.function(study.compare)
+    known.function(study.outcomes)
     modules = {part.split(" ")[0].rpartition(".")[0] for part in known.parts if part.startswith("unsir_utils.")}
-    assert {"unsir_utils.noise", "unsir_utils.metrics", "unsir_utils.study", "unsir_utils.forward"} <= modules
-    assert not {f"unsir_utils.{m}" for m in ("faces", "shapes", "plots", "results", "run")} & modules
+    assert {
+        "unsir_utils.noise",
+        "unsir_utils.metrics",
+        "unsir_utils.workshop.study",
+        "unsir_utils.engine.forward",
+    } <= modules
+    assert not [m for m in modules if m.startswith(("unsir_utils.data", "unsir_utils.report", "unsir_utils.workshop.run"))]
 
 
 def test_another_process_finds_the_same_name():
-    text = "from unsir_utils import identity, study; print(identity.identity(study.compare))"
+    text = "from unsir_utils.workshop import identity, study; print(identity.identity(study.outcomes))"
     environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(sys.path)}
     there = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, env=environment, check=True)
-    assert there.stdout.strip() == identity.identity(study.compare)
+    assert there.stdout.strip() == identity.identity(study.outcomes)
 
 
 def test_an_interruption_keeps_the_finished_cases(store):
@@ -353,7 +360,7 @@ def test_a_function_that_reads_a_notebooks_variable_is_refused(notebook, text, r
         ("factor = 2\nclass C:\n def f(self, x): return factor * x\ndef case(x): return C().f(x)", "f reads factor"),
         ("factor = 2\ndef case(x): return eval('factor * x')", "calls eval"),
         ("def make(n):\n return lambda f: lambda x: n * f(x)\n@make(2)\ndef case(x): return x", "closes over variables"),
-        ("from unsir_utils.data import load\ndef case(x): return load('shapes')", "use study.load_once"),
+        ("from unsir_utils.data.sets import load\ndef case(x): return load('shapes')", "use study.load_once"),
     ],
 )
 def test_what_could_hide_a_variable_is_refused(notebook, monkeypatch, text, message):

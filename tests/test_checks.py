@@ -7,8 +7,8 @@ import torch
 from tiny import K, Returns, convnet, floats, half_frozen, mlp, untouched
 from torch import nn
 
-from unsir_utils import checks
-from unsir_utils.samples import Samples
+from unsir_utils.engine import checks
+from unsir_utils.engine.samples import Samples
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from unsir_utils import claims
-from unsir_utils.judge import FAILS, HOLDS, NOT_THE_NOISE, UNDECIDED, UNDEFINED, VERDICTS, judge
+from unsir_utils.report import claims
+from unsir_utils.report.judge import FAILS, HOLDS, NOT_THE_NOISE, UNDECIDED, UNDEFINED, VERDICTS, judge
 
 NAN = math.nan
 UNSIR, BARE = "UNSIR (paper's rates)", "No noise (paper's rates)"

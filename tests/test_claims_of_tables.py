@@ -1,8 +1,8 @@
 import pandas as pd
 import pytest
 
-from unsir_utils import claims, results
-from unsir_utils.judge import judge
+from unsir_utils.report import claims, tables
+from unsir_utils.report.judge import judge
 
 RATE = "paper's rates"
 
@@ -54,4 +54,4 @@ def test_one_image_may_undo_equal_changes_of_a_slip():
 
 
 def test_a_relearn_time_of_no_network_is_undefined():
-    assert results.mean_capped(pd.Series([], dtype=float), 3) == "undefined"
+    assert tables.mean_capped(pd.Series([], dtype=float), 3) == "undefined"

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from unsir_utils import compare
-from unsir_utils.paths import published_root
+from unsir_utils.data.paths import published_root
+from unsir_utils.report import compare
 
 TABLE = """model,#forget,method,A_Dr (%),A_Df (%),impair rate,relearn (epochs),largest share,steps,norm,paper A_Dr (%)
 net,1,Original,71.6,98.0,0.001,0,0.78,14,120.0,77.86

@@ -15,9 +15,9 @@ import torchvision
 from PIL import Image
 from tiny import pixels
 
-from unsir_utils import data as data_module
-from unsir_utils import shapes
-from unsir_utils.data import CIFAR10_MEAN, CIFAR10_STD, Data, load
+from unsir_utils.data import cifar
+from unsir_utils.data import sets as data_module
+from unsir_utils.data.sets import CIFAR10_MEAN, CIFAR10_STD, Data, load, shapes
 
 
 def rows(samples) -> set[bytes]:
@@ -106,7 +106,7 @@ def test_an_id_says_which_part_holds_what_and_leaves_class_names_aside():
 def test_nothing_slow_is_imported_before_it_is_needed(monkeypatch):
     for slow in ("torchvision", "PIL", "sklearn"):
         monkeypatch.setitem(sys.modules, slow, None)  # to import it fails
-    spec = importlib.util.spec_from_file_location("unsir_utils.copy_of_data", data_module.__file__)
+    spec = importlib.util.spec_from_file_location("unsir_utils.data.copy_of_sets", data_module.__file__)
     copy = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, copy)
     spec.loader.exec_module(copy)
@@ -251,7 +251,7 @@ def read_only_disk(monkeypatch):
     def refuse(*_, **__):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(data_module.FileLock, "acquire", refuse)
+    monkeypatch.setattr(cifar.FileLock, "acquire", refuse)
     monkeypatch.setattr(Path, "mkdir", refuse)
 
 

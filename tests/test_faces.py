@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from unsir_utils import faces
+from unsir_utils.data import faces
 
 
 @pytest.mark.parametrize("n_classes", [2, 10, 40])

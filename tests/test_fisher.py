@@ -6,9 +6,10 @@ import torchvision
 from tiny import HeadFirst, K, Returns, convnet, floats, half_frozen, mlp, untouched
 from torch import nn
 
-from unsir_utils import fisher, models
-from unsir_utils.fisher import fisher_information
-from unsir_utils.training import seeded
+from unsir_utils.engine.state import seeded
+from unsir_utils.methods import fisher
+from unsir_utils.methods.fisher import fisher_information
+from unsir_utils.workshop import models
 
 
 class Residual(nn.Module):

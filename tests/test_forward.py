@@ -8,14 +8,17 @@ from tiny import convnet, floats, mlp, settings_of_cuda
 from torch import nn
 from torch.nn import functional as F
 
-from unsir_utils import forward as rule
-from unsir_utils import models
-from unsir_utils.fisher import fisher_information
-from unsir_utils.forward import SmallMaps, autocast, device, exact_cuda, forward, precision, uses_bfloat16
-from unsir_utils.gradcam import gradcam
+from unsir_utils.audit.gradcam import gradcam
+from unsir_utils.engine import precision as rule
+from unsir_utils.engine import small_maps
+from unsir_utils.engine.forward import forward
+from unsir_utils.engine.precision import autocast, device, exact_cuda, precision, uses_bfloat16
+from unsir_utils.engine.small_maps import SmallMaps
+from unsir_utils.engine.training import one_epoch
+from unsir_utils.methods.fisher import fisher_information
 from unsir_utils.noise import learn_noise
-from unsir_utils.results import environment
-from unsir_utils.training import one_epoch
+from unsir_utils.workshop import models
+from unsir_utils.workshop.provenance import environment
 
 SAMPLES = floats((3, 8, 8), 20)
 DEPTHWISE = nn.Sequential(convnet(), nn.Sequential(nn.Conv2d(4, 4, 3, groups=4)))
@@ -181,7 +184,7 @@ def test_a_small_map_is_no_convolution_any_more(monkeypatch):
     def refused(*arguments):
         raise AssertionError("a convolution")
 
-    monkeypatch.setattr(rule, "_by_position", refused)
+    monkeypatch.setattr(small_maps, "_by_position", refused)
     with SmallMaps():
         nn.Conv2d(2, 3, 3, padding=1)(torch.zeros(1, 2, 3, 3))  # nine positions
         nn.Conv2d(2, 3, 1)(torch.zeros(1, 2, 2, 2))  # a matrix product already

@@ -5,8 +5,8 @@ from captum.attr import LayerGradCam
 from torch import nn
 from torchvision.models import SwinTransformer
 
-from unsir_utils import models
-from unsir_utils.gradcam import gradcam
+from unsir_utils.audit.gradcam import gradcam
+from unsir_utils.workshop import models
 
 
 def one_by_one(inplace: bool = True) -> nn.Module:

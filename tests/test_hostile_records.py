@@ -11,9 +11,11 @@ import pytest
 import torch
 from replay import CellError, Kept, code, measured_anew, replay, smoke
 
-from unsir_utils import baselines, impair, training
-from unsir_utils.judge import FAILS, HOLDS, VERDICTS
-from unsir_utils.paths import REPOSITORY
+from unsir_utils import impair
+from unsir_utils.data.paths import REPOSITORY
+from unsir_utils.engine import training
+from unsir_utils.methods import baselines
+from unsir_utils.report.judge import FAILS, HOLDS, VERDICTS
 
 NOTEBOOKS = {
     path.stem: path

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from unsir_utils.judge import (
+from unsir_utils.report.judge import (
     FAILS,
     HOLDS,
     NOT_THE_NOISE,
@@ -21,9 +21,7 @@ from unsir_utils.judge import (
     replicates,
     shown,
 )
-from unsir_utils.judge import (
-    Test as OneTest,
-)
+from unsir_utils.report.judge import Test as OneTest
 
 NAN, INF = math.nan, math.inf
 

@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from unsir_utils import metrics
-from unsir_utils.baselines import MaskedLogits
-from unsir_utils.samples import Samples
+from unsir_utils.engine.samples import Samples
+from unsir_utils.methods.baselines import MaskedLogits
 
 AS_LOGITS = nn.Identity()
 

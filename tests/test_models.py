@@ -5,9 +5,9 @@ import torch
 from tiny import same_weights, untouched
 from torch import nn
 
-from unsir_utils import models
-from unsir_utils.samples import Samples
+from unsir_utils.engine.samples import Samples
 from unsir_utils.unsir import unsir
+from unsir_utils.workshop import models
 
 HEADS = {"ResNet18": "fc", "MobileNetV2": "classifier.1"}
 WEIGHTS_FILE = "mobilenet_v2-b0353104.pth"

@@ -8,8 +8,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from unsir_utils import run
-from unsir_utils.paths import REPOSITORY
+from unsir_utils.data.paths import REPOSITORY
+from unsir_utils.workshop import run
 
 PATHS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 EACH = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)

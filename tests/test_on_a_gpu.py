@@ -7,17 +7,19 @@ import torch
 from tiny import convnet, fitted, floats, pixels, same_weights, settings_of_cuda
 from torch.nn import functional as F
 
-from unsir_utils import models
-from unsir_utils.baselines import MaskedLogits, finetune, fisher_forgetting, neggrad
-from unsir_utils.fisher import fisher_information
-from unsir_utils.forward import device, forward, precision, uses_bfloat16
-from unsir_utils.gradcam import gradcam
+from unsir_utils.audit.gradcam import gradcam
+from unsir_utils.engine.forward import forward
+from unsir_utils.engine.precision import device, precision, uses_bfloat16
+from unsir_utils.engine.samples import Samples
+from unsir_utils.engine.state import seeded
+from unsir_utils.engine.training import adam, one_epoch
 from unsir_utils.impair import _mixed, impair
+from unsir_utils.methods.baselines import MaskedLogits, finetune, fisher_forgetting, neggrad
+from unsir_utils.methods.fisher import fisher_information
 from unsir_utils.metrics import evaluate, logits, relearn_epochs, relearn_steps, weight_distance
 from unsir_utils.noise import learn_noise, unlearned_noise
-from unsir_utils.samples import Samples
-from unsir_utils.training import adam, one_epoch, seeded
 from unsir_utils.unsir import released, unsir
+from unsir_utils.workshop import models
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 GPU = "cuda"

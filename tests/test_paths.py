@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from unsir_utils import paths
+from unsir_utils.data import paths
 
 
 @pytest.mark.parametrize("given", ["1e-3", "1E-3", "1.0e-3", "+1e-3", "0.1e-2", ".1e-2"])

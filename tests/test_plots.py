@@ -4,8 +4,8 @@ import pandas as pd
 import pytest
 import torch
 
-from unsir_utils import plots
-from unsir_utils.paths import REPOSITORY
+from unsir_utils.data.paths import REPOSITORY
+from unsir_utils.report import plots
 
 
 @pytest.fixture

@@ -7,12 +7,13 @@ import pytest
 import torch
 import torchvision
 
-from unsir_utils import baselines, models, run, store, study
-from unsir_utils.data import load
+from unsir_utils.data.sets import load
+from unsir_utils.engine.training import one_epoch, parameter_groups
+from unsir_utils.methods import baselines
 from unsir_utils.metrics import relearn_epochs
-from unsir_utils.store import Recipe
-from unsir_utils.training import one_epoch, parameter_groups
 from unsir_utils.unsir import unsir
+from unsir_utils.workshop import models, run, store, study
+from unsir_utils.workshop.store import Recipe
 
 PROFILES = ["laptop", "paper"]
 

@@ -1,7 +1,7 @@
 import pytest
 
-from unsir_utils import readme
-from unsir_utils.paths import REPOSITORY, published_root
+from unsir_utils.data.paths import REPOSITORY, published_root
+from unsir_utils.report import readme
 
 
 def test_the_readme_shows_what_is_in_results(monkeypatch):

@@ -1,8 +1,8 @@
 import pandas as pd
 import pytest
 
-from unsir_utils import rejudge
-from unsir_utils.paths import published_root
+from unsir_utils.data.paths import published_root
+from unsir_utils.report import rejudge
 
 QUICK = published_root() / "quick"
 

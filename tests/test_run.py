@@ -12,7 +12,7 @@ from nbclient.exceptions import DeadKernelError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from zmq import ZMQError
 
-from unsir_utils import run
+from unsir_utils.workshop import run
 
 NOTEBOOKS = sorted(run.NOTEBOOKS.glob("*.ipynb"))
 PARAMETERS = """profile: str = "mine"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import K, floats, pixels
 
-from unsir_utils.samples import Samples, chunks
+from unsir_utils.engine.samples import Samples, chunks
 
 
 def numbered(labels) -> Samples:

@@ -1,19 +1,23 @@
 """The settings of the paper and of the code that it descends from, as literals, against every default argument."""
 
 import inspect
+import sys
 
 import pytest
 import torch
 from tiny import convnet, floats, pixels
 from torch import nn
 
-from unsir_utils import baselines, metrics, noise, store, study
-from unsir_utils import impair as impair_module
-from unsir_utils.data import CIFAR10_MEAN, CIFAR10_STD, Data
+from unsir_utils import metrics, noise
+from unsir_utils.data.sets import CIFAR10_MEAN, CIFAR10_STD, Data
+from unsir_utils.engine.training import parameter_groups
 from unsir_utils.impair import impair
+from unsir_utils.methods import baselines
 from unsir_utils.repair import repair
-from unsir_utils.training import parameter_groups
 from unsir_utils.unsir import released, two_passes, unsir
+from unsir_utils.workshop import store, study
+
+impair_module = sys.modules["unsir_utils.impair"]
 
 # NB: the authors' released notebook. G: Golatkar et al.'s public code. Z: the same authors' zero-shot-unlearning code.
 # ours: the sources leave it open.

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from unsir_utils import shapes
+from unsir_utils.data import shapes
 
 
 @pytest.mark.parametrize("n_classes", [2, 10, 23, 100])

@@ -7,10 +7,10 @@ import pytest
 import torch
 from tiny import convnet, floats, pixels, same_weights
 
-from unsir_utils import models, store
-from unsir_utils.data import Data
-from unsir_utils.provenance import listening
-from unsir_utils.store import Recipe, trained
+from unsir_utils.data.sets import Data
+from unsir_utils.workshop import models, store
+from unsir_utils.workshop.provenance import listening
+from unsir_utils.workshop.store import Recipe, trained
 
 ONECYCLE = Recipe("tiny", epochs=4, batch_size=8)
 RELEASED = Recipe("tiny", epochs=4, **store.RELEASED | dict(batch_size=8))

@@ -8,8 +8,8 @@ from jupyter_server.services.contents.filemanager import FileContentsManager
 from nbformat.v4 import output_from_msg
 from traitlets.config import Config
 
-from unsir_utils import strip
-from unsir_utils.paths import REPOSITORY
+from unsir_utils.data.paths import REPOSITORY
+from unsir_utils.workshop import strip
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 
@@ -66,14 +66,14 @@ def test_a_notebook_that_was_run_and_saved_is_no_change(clone):
 
 
 def test_jupyter_settles_what_it_saves(clone, monkeypatch):
-    config = Config({"FileContentsManager": {"post_save_hook": "unsir_utils.strip.after_save"}})
+    config = Config({"FileContentsManager": {"post_save_hook": "unsir_utils.workshop.strip.after_save"}})
     manager = FileContentsManager(root_dir=str(clone), config=config)
     run_all_and_save(clone / "notebooks/00.ipynb")
     started = []
     monkeypatch.setattr(strip, "start", started.append)
     manager.save(manager.get("notebooks/00.ipynb"), "notebooks/00.ipynb")
     (command,) = started
-    assert command[:3] == [sys.executable, "-m", "unsir_utils.strip"] and command[3] == "--settle"
+    assert command[:3] == [sys.executable, "-m", "unsir_utils.workshop.strip"] and command[3] == "--settle"
     strip.settle(command[4])
     assert git(clone, "status", "--short") == ""
 
@@ -127,6 +127,6 @@ def test_half_a_merge_passes_through():
 def test_the_command_reads_and_writes_utf_8():
     text = NOTEBOOKS[0].read_bytes()
     done = subprocess.run(
-        [sys.executable, "-m", "unsir_utils.strip"], cwd=REPOSITORY, input=text, capture_output=True, check=True
+        [sys.executable, "-m", "unsir_utils.workshop.strip"], cwd=REPOSITORY, input=text, capture_output=True, check=True
     )
     assert done.stdout == text

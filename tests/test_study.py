@@ -6,10 +6,12 @@ import pytest
 import torch
 from tiny import same_weights
 
-from unsir_utils import metrics, models, store, study
-from unsir_utils.baselines import MaskedLogits
-from unsir_utils.study import METHODS, best, choose, compare, grid, scenario, sweep
+from unsir_utils import metrics
+from unsir_utils.methods.baselines import MaskedLogits
+from unsir_utils.settings import best_record
 from unsir_utils.unsir import unsir
+from unsir_utils.workshop import models, store, study
+from unsir_utils.workshop.study import METHODS, choose, outcomes, grid, scenario, sweep
 
 REQUEST = dict(
     data={"name": "shapes", "n_classes": 4, "per_class": 12},
@@ -58,7 +60,7 @@ def tiny():
 )
 def test_best_by_hand(accuracies, tolerance, chosen):
     records = [{"A_Dr": r, "A_Df": f} for r, f in accuracies]
-    assert best(records, tolerance) is records[chosen]
+    assert best_record(records, tolerance) is records[chosen]
 
 
 @pytest.mark.parametrize("rates", [[0.001, 0.1], [0.001, 0.001], [0.01]], ids=["two", "twice the same", "one"])
@@ -66,7 +68,7 @@ def test_choose_marks_exactly_one_by_its_validation_accuracy(rates):
     tried = choose("NegGrad", [{"lr": lr} for lr in rates], {"batch_size": 16}, **REQUEST)
     assert [record["lr"] for record in tried] == rates
     (chosen,) = (record for record in tried if record["chosen"])
-    assert chosen["A_Dr"] == best(tried)["A_Dr"] and chosen["A_Df"] == best(tried)["A_Df"]
+    assert chosen["A_Dr"] == best_record(tried)["A_Dr"] and chosen["A_Df"] == best_record(tried)["A_Df"]
 
 
 def test_settings_are_chosen_on_validation_data(tiny, monkeypatch):
@@ -74,13 +76,13 @@ def test_settings_are_chosen_on_validation_data(tiny, monkeypatch):
     monkeypatch.setattr(metrics, "predictions", lambda m, s: seen.append(s) or predictions(m, s))
     choose("NegGrad", [{"lr": 0.01}], {}, **REQUEST)
     assert seen == [tiny.loaded.validation]
-    compare({"Original": ["Original", {}]}, **REQUEST)
+    outcomes({"Original": ["Original", {}]}, **REQUEST)
     assert seen[1:] == [tiny.loaded.test]
 
 
 def test_compare_measures_every_method(tiny):
     labels = {f"{name}, as {n}": [name, OPTIONS.get(name, {})] for n, name in enumerate(METHODS)}
-    records = compare(labels, relearning=RELEARNING, **REQUEST)
+    records = outcomes(labels, relearning=RELEARNING, **REQUEST)
     assert [record["method"] for record in records] == list(labels)
     for record in records:
         assert 0 <= record["A_Dr"] <= 100 and 0 <= record["A_Df"] <= 100
@@ -98,7 +100,7 @@ def test_compare_gives_the_same_records_every_time():
     def records(seed):
         study._learned.cache_clear()
         labels = {name: [name, OPTIONS.get(name, {})] for name in ("NegGrad", "Fisher", "No noise", "UNSIR")}
-        return [{k: v for k, v in r.items() if k != "seconds"} for r in compare(labels, seed=seed, **REQUEST)]
+        return [{k: v for k, v in r.items() if k != "seconds"} for r in outcomes(labels, seed=seed, **REQUEST)]
 
     assert records(0) == records(0)
     assert any(one != other for one, other in zip(records(0), records(1), strict=True))
@@ -158,7 +160,7 @@ def test_an_unknown_method_is_answered_with_the_known_ones(tiny):
     with pytest.raises(ValueError, match="unknown method 'SISA': choose one of Original, Retrain"):
         study.apply("SISA", tiny)
     with pytest.raises(ValueError, match="unknown method 'SISA'"):
-        compare({"mine": ["SISA", {}]}, **REQUEST)
+        outcomes({"mine": ["SISA", {}]}, **REQUEST)
 
 
 def test_a_sweep_gives_each_method_the_settings_that_it_takes(tiny, tmp_path, monkeypatch):
@@ -169,7 +171,7 @@ def test_a_sweep_gives_each_method_the_settings_that_it_takes(tiny, tmp_path, mo
     assert swept[["seed", "repair_epochs", "penalty", "method"]].values.tolist() == [
         [seed, s["repair_epochs"], s["penalty"], name] for seed in (0, 3) for s in settings for name in methods
     ]
-    (by_hand,) = compare({"UNSIR": ["UNSIR", {**NOISE, **settings[1]}]}, **{**REQUEST, "seed": 3})
+    (by_hand,) = outcomes({"UNSIR": ["UNSIR", {**NOISE, **settings[1]}]}, **{**REQUEST, "seed": 3})
     row = swept[(swept.seed == 3) & (swept.repair_epochs == 2) & (swept.method == "UNSIR")].iloc[0]
     assert (row.A_Dr, row.A_Df, row.entropy) == (by_hand["A_Dr"], by_hand["A_Df"], by_hand["entropy"])
     alike = swept[(swept.method == "No noise") & (swept.repair_epochs == 1)].groupby("seed").entropy.nunique()
@@ -180,7 +182,7 @@ def test_a_sweep_over_the_requests_changes_the_scenario(tmp_path, monkeypatch):
     monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
     settings = [{"forget": [1], "n": 1}, {"forget": [0, 1, 2], "n": 3}]
     swept = sweep(settings, {"Masked logits": ["Masked logits", {}]}, [0], labels=["n"], **REQUEST)
-    expected = [compare({"m": ["Masked logits", {}]}, **{**REQUEST, "forget": s["forget"]})[0]["A_Dr"] for s in settings]
+    expected = [outcomes({"m": ["Masked logits", {}]}, **{**REQUEST, "forget": s["forget"]})[0]["A_Dr"] for s in settings]
     assert swept.A_Dr.tolist() == expected and swept.n.tolist() == [1, 3]
 
 
@@ -331,10 +333,10 @@ UNKNOWN = [
     (lambda: sweep([{}], ONE, [0], {"watchd": 1}, **REQUEST), "unknown options of relearning: watchd"),
     (lambda: sweep([{}], ONE, [0], **REQUEST, penalty=1), "unknown arguments of the sweep: penalty"),
     (lambda: sweep([{"recipe": {"architecture": "A", "epoch": 1}}], ONE, [0], **REQUEST), "settings of the recipe: epoch"),
-    (lambda: compare({"m": ["UNSIR", {"noise": None}]}, **REQUEST), "unknown options of UNSIR: noise"),
-    (lambda: compare({**ONE, "n": ["Original", {"lr": 1}]}, **REQUEST), "unknown options of Original: lr; there are none"),
-    (lambda: compare(ONE, {"steps": 1}, **REQUEST), "unknown options of relearning: steps"),
-    (lambda: compare(ONE, **REQUEST, sead=1), "unknown settings of the scenario: sead; choose among retain_per_class, seed"),
+    (lambda: outcomes({"m": ["UNSIR", {"noise": None}]}, **REQUEST), "unknown options of UNSIR: noise"),
+    (lambda: outcomes({**ONE, "n": ["Original", {"lr": 1}]}, **REQUEST), "unknown options of Original: lr; there are none"),
+    (lambda: outcomes(ONE, {"steps": 1}, **REQUEST), "unknown options of relearning: steps"),
+    (lambda: outcomes(ONE, **REQUEST, sead=1), "unknown settings of the scenario: sead; choose among retain_per_class, seed"),
     (lambda: choose("FineTune", [{"lr": 1}, {"rate": 1}], {}, **REQUEST), "unknown options of FineTune: rate"),
     (lambda: choose("FineTune", [{"lr": 1}], {"lr": 2}, **REQUEST), "options of FineTune are given twice: lr"),
     (lambda: choose("Released", [{"impair_lr": 1}], {"useds": 2}, **REQUEST), "unknown options of Released: useds"),

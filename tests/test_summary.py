@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from unsir_utils import compare, publish, readme, summary
+from unsir_utils.report import compare, publish, readme, summary
 
 ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "no maps\nmore", "traceback": ["..."] * 40}
 

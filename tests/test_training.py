@@ -7,8 +7,9 @@ from tiny import HeadFirst, K, convnet, floats, half_frozen, mlp, plain, same_we
 from torch import nn
 from torch.nn import functional as F
 
-from unsir_utils import models
-from unsir_utils.training import adam, flush_tiny_weights, head, mode, one_epoch, parameter_groups, seeded
+from unsir_utils.engine.state import mode, seeded
+from unsir_utils.engine.training import adam, flush_tiny_weights, head, one_epoch, parameter_groups
+from unsir_utils.workshop import models
 
 SAMPLES = floats((3, 8, 8), 20)
 

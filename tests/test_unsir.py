@@ -1,4 +1,5 @@
 import copy
+import sys
 from collections import Counter, namedtuple
 
 import pytest
@@ -21,14 +22,14 @@ from tiny import (
 from torch import nn
 from torch.nn import functional as F
 
-from unsir_utils import impair as impair_module
-from unsir_utils import unsir as unsir_module
+from unsir_utils.engine.samples import Samples
 from unsir_utils.impair import impair
 from unsir_utils.metrics import retain_forget_accuracy
 from unsir_utils.noise import Noise, learn_noise, unlearned_noise
 from unsir_utils.repair import repair
-from unsir_utils.samples import Samples
 from unsir_utils.unsir import released, two_passes, unsir
+
+impair_module, unsir_module = sys.modules["unsir_utils.impair"], sys.modules["unsir_utils.unsir"]
 
 EVERY_MODEL = pytest.mark.parametrize("make", SHAPES, ids=lambda make: make.__name__)
 QUICK = dict(noise_per_class=3, noise_steps=2, copies=2, batch_size=8)

@@ -7,8 +7,10 @@ import pytest
 import torch
 from tiny import convnet
 
-from unsir_utils import claims, forward, models, store, study
-from unsir_utils.judge import FAILS, HOLDS, NOT_THE_NOISE, judge
+from unsir_utils.engine import precision
+from unsir_utils.report import claims
+from unsir_utils.report.judge import FAILS, HOLDS, NOT_THE_NOISE, judge
+from unsir_utils.workshop import models, store, study
 
 DATA = {"name": "shapes", "n_classes": 3, "per_class": 60}
 RECIPE = {"architecture": "tiny", "epochs": 6, "lr": 0.1, "batch_size": 16}
@@ -31,7 +33,7 @@ def measured() -> pd.DataFrame:
         if hasattr(part, "cache_clear"):
             part.cache_clear()
     request = dict(data=DATA, recipe=RECIPE, forget=[0], retain_per_class=16)
-    rows = [{"seed": seed, **r} for seed in SEEDS for r in study.compare(methods(), seed=seed, **request)]
+    rows = [{"seed": seed, **r} for seed in SEEDS for r in study.outcomes(methods(), seed=seed, **request)]
     return pd.DataFrame(rows).assign(model="AllCNN", n_forget=1)
 
 
@@ -40,7 +42,7 @@ def verdicts(tmp_path_factory) -> dict[str, dict[str, str]]:
     found = {}
     for name, (bfloat16, threads) in SETTINGS.items():
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(forward, "cpu_has_bfloat16", lambda bfloat16=bfloat16: bfloat16)
+            patch.setattr(precision, "cpu_has_bfloat16", lambda bfloat16=bfloat16: bfloat16)
             patch.setitem(models.ARCHITECTURES, "tiny", convnet)
             patch.setattr(store, "FOLDER", tmp_path_factory.mktemp("networks"))
             torch.set_num_threads(threads)

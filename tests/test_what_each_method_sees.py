@@ -7,10 +7,10 @@ import torch
 from tiny import K, convnet
 from torch import Tensor, nn
 
-from unsir_utils import models, store, study
-from unsir_utils.data import Data
-from unsir_utils.samples import Samples
-from unsir_utils.study import METHODS, scenario
+from unsir_utils.data.sets import Data
+from unsir_utils.engine.samples import Samples
+from unsir_utils.workshop import models, store, study
+from unsir_utils.workshop.study import METHODS, scenario
 
 FORGET = [1]
 SEEN: list[tuple[bool, Tensor]] = []  # whether gradients were asked for, and the images

@@ -7,10 +7,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from unsir_utils.judge import Criterion
-from unsir_utils.judge import Test as ClaimTest
-from unsir_utils.samples import Samples
-from unsir_utils.training import seeded
+from unsir_utils.engine.samples import Samples
+from unsir_utils.engine.state import seeded
+from unsir_utils.report.judge import Criterion
+from unsir_utils.report.judge import Test as ClaimTest
 
 K = 4
 

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from . import checks
+from .engine import checks
+from .engine.samples import Samples, channels_last, chunks, on
+from .engine.state import seeded, with_gradients
+from .engine.training import adam, one_epoch
 from .noise import Noise
-from .samples import Samples, channels_last, chunks, on
-from .training import adam, one_epoch, seeded, with_gradients
+from .settings import PAPER
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +34,11 @@ def impair(
     retain: Samples,
     noise: Noise | None,
     *,
-    lr: float = 0.02,
-    epochs: int = 1,
-    copies: int = 20,
-    batch_size: int = 256,
-    head_factor: float = 1.0,
+    lr: float = PAPER.impair_lr,
+    epochs: int = PAPER.impair_epochs,
+    copies: int = PAPER.copies,
+    batch_size: int = PAPER.batch_size,
+    head_factor: float = PAPER.head_factor,
     seed: int = 0,
     in_place: bool = False,
 ) -> Phase:

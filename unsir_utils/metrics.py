@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import checks
-from .forward import forward
-from .samples import Samples
-from .training import adam, mode, one_epoch, seeded, with_gradients
+from .engine import checks
+from .engine.forward import forward
+from .engine.samples import Samples
+from .engine.state import mode, seeded, with_gradients
+from .engine.training import adam, one_epoch
 
 EVALUATION_BATCH = 1000
 

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import checks
-from .forward import exact_cuda, forward
-from .samples import Samples, channels_last
-from .training import mode, seeded, with_gradients
+from .engine import checks
+from .engine.forward import forward
+from .engine.precision import exact_cuda
+from .engine.samples import Samples, channels_last
+from .engine.state import mode, seeded, with_gradients
+from .settings import PAPER
 
 CHUNK = 512  # noise images that go through the model at once; bounds the memory, not the result
 
@@ -49,12 +51,12 @@ def learn_noise(
     forget: Iterable[int],
     shape: Sequence[int],
     *,
-    per_class: int = 256,
+    per_class: int = PAPER.noise_per_class,
     total: int | None = None,
-    steps: int = 40,
-    lr: float = 0.1,
-    penalty: float = 0.1,
-    batchnorm: str = "eval",
+    steps: int = PAPER.noise_steps,
+    lr: float = PAPER.noise_lr,
+    penalty: float = PAPER.penalty,
+    batchnorm: str = PAPER.batchnorm,
     seed: int = 0,
     in_place: bool = False,
 ) -> Noise:
@@ -114,7 +116,9 @@ def accumulate_gradient(model: nn.Module, images: Tensor, labels: Tensor, weight
     return loss.detach()
 
 
-def unlearned_noise(forget: Iterable[int], shape: Sequence[int], *, per_class: int = 256, seed: int = 0) -> Noise:
+def unlearned_noise(
+    forget: Iterable[int], shape: Sequence[int], *, per_class: int = PAPER.noise_per_class, seed: int = 0
+) -> Noise:
     """The control: the N(0, 1) images that `learn_noise` starts from, not learned."""
     forget = checks.classes(forget, what="forget class")
     checks.counts(per_class=per_class, forget=len(forget))
@@ -123,7 +127,7 @@ def unlearned_noise(forget: Iterable[int], shape: Sequence[int], *, per_class: i
         return Noise(torch.randn(len(labels), *shape, dtype=torch.float32), labels, [], 0.0, 0)
 
 
-def blank_images(forget: Iterable[int], shape: Sequence[int], *, per_class: int = 256) -> Noise:
+def blank_images(forget: Iterable[int], shape: Sequence[int], *, per_class: int = PAPER.noise_per_class) -> Noise:
     """The control: images of zeros (the data's mean colour), labelled as forget classes."""
     forget = checks.classes(forget, what="forget class")
     checks.counts(per_class=per_class, forget=len(forget))

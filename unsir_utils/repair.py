@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+from .engine.samples import Samples
 from .impair import Phase, impair
-from .samples import Samples
+from .settings import PAPER
 
 REPAIR_SEED = 2**31  # added to the seed
 
@@ -14,10 +15,10 @@ def repair(
     model: nn.Module,
     retain: Samples,
     *,
-    lr: float = 0.01,
-    epochs: int = 1,
-    batch_size: int = 256,
-    head_factor: float = 1.0,
+    lr: float = PAPER.repair_lr,
+    epochs: int = PAPER.repair_epochs,
+    batch_size: int = PAPER.batch_size,
+    head_factor: float = PAPER.head_factor,
     seed: int = 0,
     in_place: bool = False,
 ) -> Phase:

@@ -1,0 +1,89 @@
+"""Where things lie, and how the project's YAML files are read."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+YAML = Path(__file__).parent  # the project's YAML files
+
+
+def results_root() -> Path:
+    """Where runs write; the environment variable UNSIR_RESULTS names another folder."""
+    return _folder("UNSIR_RESULTS", REPOSITORY / "runs")
+
+
+def published_root() -> Path:
+    """The results that are committed, which no run changes."""
+    return REPOSITORY / "results"
+
+
+def models_root() -> Path:
+    """Where trained models are kept; the environment variable UNSIR_MODELS names another folder."""
+    return _folder("UNSIR_MODELS", results_root() / "checkpoints")
+
+
+def data_root() -> Path:
+    """Where the CIFAR files are looked for; the environment variable UNSIR_DATA names another folder."""
+    return _folder("UNSIR_DATA", REPOSITORY / "data")
+
+
+def profile_folder(profile: str, notebook: str) -> Path:
+    """Where to read a notebook's results: this machine's run, or what is published where there is none."""
+    run, published = results_root() / profile, published_root() / profile
+    return published if _has(published, notebook) and not _has(run, notebook) else run
+
+
+def profile_file(profile: str, relative: str | Path) -> Path:
+    """A file of a profile, such as "tables/01_cifar10.csv", from the same place as the rest of its notebook's."""
+    name = Path(relative).stem
+    notebooks = [p.stem for p in (REPOSITORY / "notebooks").glob("*.ipynb") if of_notebook(name, p.stem)]
+    return profile_folder(profile, notebooks[0] if notebooks else name) / relative
+
+
+def profile_files(profile: str, pattern: str) -> list[Path]:
+    """The files of a profile that fit a pattern, such as "tables/*_paper.csv", each from where `profile_file` says."""
+    roots = results_root() / profile, published_root() / profile
+    files = {profile_file(profile, f.relative_to(root)) for root in roots for f in root.glob(pattern)}
+    return sorted((f for f in files if f.exists()), key=lambda f: (f.name, str(f)))
+
+
+def of_notebook(stem: str, notebook: str) -> bool:
+    """Whether a file of this name, without its ending, belongs to the notebook."""
+    return stem == notebook or stem.startswith(f"{notebook}_")
+
+
+def read_yaml(file: Path) -> object:
+    """What a YAML file of the project holds. Raises FileNotFoundError that says where the project's files come from."""
+    if not file.exists():
+        raise FileNotFoundError(
+            f"{file} is not there: the notebooks and their profiles are no part of an installed package; clone the "
+            "repository, then make env (or pip install -e . in it)"
+        )
+    return parse_yaml(file.read_text(encoding="utf-8"))
+
+
+def parse_yaml(text: str) -> object:
+    """As `yaml.safe_load`, but 1e-3 and 1E5 are numbers, as YAML 1.2 says, and not words."""
+    return yaml.load(text, Loader=_Loader)
+
+
+class _Loader(yaml.SafeLoader):
+    pass
+
+
+FLOAT = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+.0123456789"))
+
+
+def _folder(variable: str, default: Path) -> Path:
+    """A relative folder is meant from the repository, wherever the kernel that asks was started."""
+    return (REPOSITORY / Path(os.environ.get(variable) or default).expanduser()).resolve()
+
+
+def _has(profile: Path, notebook: str) -> bool:
+    return (profile / f"{notebook}.ipynb").exists()

@@ -1,0 +1,535 @@
+"""Which effects decide which claim of claims.yaml: from a notebook's records to the tests that `judge` decides.
+
+Records are the long tables that the notebooks save: one row a method, setting and seed (and, where there are several,
+`trained`: which network), with nan where a run is undefined. What they lack is undefined, never "does not hold".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from ..settings import best_record
+from .judge import Criterion, Test, added_by_noise
+from .paper import claims
+
+RATES = ("paper's rates", "chosen rates")
+BASELINES = ("FineTune", "NegGrad", "Fisher")
+OTHER_IMAGES = ("Unlearned noise", "Blank images", "More retain")
+FORGOTTEN = 1.0  # %: an A_Df of at most this is "about 0" in every claim
+
+
+def values(records: pd.DataFrame, metric: str, **where: object) -> pd.Series:
+    """The metric of the records that match, by `trained` and `seed`; empty where none does."""
+    for column, wanted in where.items():
+        records = records[records[column] == wanted]
+    trained = records["trained"] if "trained" in records else [0] * len(records)
+    index = pd.MultiIndex.from_arrays([trained, records["seed"]], names=["trained", "seed"])
+    return pd.Series(records[metric].to_numpy(dtype=float), index)
+
+
+def at(reference: pd.Series, replicates: pd.Series) -> pd.Series:
+    """`reference` at each replicate: its own value, or its network's only one where no seed changes it; else nan."""
+    by_network = reference.groupby(level="trained")
+    only = by_network.first(skipna=False)[by_network.size() == 1]
+    spread = only.reindex(replicates.index.get_level_values("trained")).to_numpy()
+    return reference.reindex(replicates.index).fillna(pd.Series(spread, replicates.index))
+
+
+def lost(records: pd.DataFrame, method: str, of: str = "Original") -> pd.Series:
+    """Points of A_Dr that a method has less than another, by replicate."""
+    after = values(records, "A_Dr", method=method)
+    return at(values(records, "A_Dr", method=of), after) - after
+
+
+def forgets(
+    what: str, records: pd.DataFrame, method: str, bare: str | None = None, step: float = 0.0, mask: bool = False
+) -> Criterion:
+    """A_Df of a method is about 0. bare: the method without noise; mask: masked logits are told beside it."""
+    gone = values(records, "A_Df", method=method)
+    without = values(records, "A_Df", method=bare) if bare else None
+    told = {"Masked logits": at(values(records, "A_Df", method="Masked logits"), gone)} if mask else {}
+    return Criterion(f"A_Df{what}", gone, "at most", FORGOTTEN, without=without, beside=told, step=step)
+
+
+# The tables
+
+
+Size = int | dict[str, int]  # of every network's data, or by network
+
+
+def tables(records: pd.DataFrame, cap: int, images: Size, classes: Size, row: str = "model") -> list[Test]:
+    """Claims 1 and 2 on one of the paper's tables, and 3 where its baselines are there.
+
+    records: `row` (the network's name), n_forget, method ("UNSIR (paper's rates)"), A_Dr, A_Df, relearn_epochs (nan past
+        `cap`). images: test images a class, of `classes`.
+    """
+    tests = []
+    for rate in RATES:
+        unsir, bare = f"UNSIR ({rate})", f"No noise ({rate})"
+        parts = _rows(records, images, classes, row)
+        one = [forgets(f.place, f.part, unsir, bare, f.step["A_Df"], mask=True) for f in parts]
+        two = [keeps(f.place, f.part, unsir, bare, f.step["A_Dr"]) for f in parts]
+        three = [c for f in parts for c in relearning(f.place, f.part, unsir, bare, cap)]
+        coarsest = {f.network: f.step["A_Dr"] for f in sorted(parts, key=lambda f: f.n_forget)}
+        nearer = [c for name, p in records.groupby(row, sort=False) for c in trend(name, p, unsir, bare, coarsest[name])]
+        tests += [Test(1, f"A_Df is about 0 ({rate})", one), Test(2, f"A_Dr stays near the original's ({rate})", two)]
+        tests += [Test(2, f"the more classes, the nearer ({rate})", nearer)] if nearer else []
+        tests += [Test(3, f"relearning takes longer than after each baseline ({rate})", three)] if three else []
+    return tests
+
+
+class _Row(NamedTuple):
+    """A row of a table: its records, and what one test image weighs in each accuracy, in %."""
+
+    network: str
+    n_forget: int
+    place: str
+    part: pd.DataFrame
+    step: dict[str, float]
+
+
+def _rows(records: pd.DataFrame, images: Size, classes: Size, row: str) -> list[_Row]:
+    found = []
+    for (name, n), part in records.groupby([row, "n_forget"], sort=False):
+        each, of = (size[name] if isinstance(size, dict) else size for size in (images, classes))
+        step = {"A_Dr": 100 / (each * (of - n)), "A_Df": 100 / (each * n)}
+        found.append(_Row(name, n, f", {name}, {n} of {of}", part, step))
+    return found
+
+
+def noise_adds(records: pd.DataFrame, images: Size, classes: Size, row: str = "model") -> pd.DataFrame:
+    """What the noise adds to the same passes without it, in each row of a table: points, paired by seed, as text.
+
+    Arguments: as for `tables`. More A_Dr and less A_Df speak for the noise.
+    """
+    lines = []
+    for rate in RATES:
+        for f in _rows(records, images, classes, row):
+            line = {"network": f.network, "#forget": str(f.n_forget), "rates": rate}
+            for metric, step in f.step.items():
+                unsir, bare = (values(f.part, metric, method=f"{m} ({rate})") for m in ("UNSIR", "No noise"))
+                line[metric] = added_by_noise(Criterion(metric, unsir, "at most", 0, without=bare, step=step))
+            lines.append(line)
+    return pd.DataFrame(lines)
+
+
+def keeps(what: str, records: pd.DataFrame, unsir: str, bare: str, step: float = 0.0) -> Criterion:
+    bound = claims()[2]["threshold"]
+    return Criterion(
+        f"A_Dr lost{what}", lost(records, unsir), "at most", bound, "points", without=lost(records, bare), step=step
+    )
+
+
+def trend(name: str, records: pd.DataFrame, unsir: str, bare: str, step: float = 0.0) -> list[Criterion]:
+    """The loss with the most forget classes minus that with the fewest; none for a network with fewer than three rows."""
+    sizes = sorted(records.n_forget.unique())
+    if len(sizes) < 3:
+        return []
+    few, many = (records[records.n_forget == n] for n in (sizes[0], sizes[-1]))
+    change = {m: lost(many, m) - at(lost(few, m), lost(many, m)) for m in (unsir, bare, "Masked logits")}
+    return [
+        Criterion(
+            f"more A_Dr lost with {sizes[-1]} classes than with {sizes[0]}, {name}",
+            change[unsir],
+            "at most",
+            claims()[2]["trend"],
+            "points",
+            without=change[bare],
+            beside={"Masked logits": change["Masked logits"]},
+            step=step,
+        )
+    ]
+
+
+def relearning(what: str, records: pd.DataFrame, unsir: str, bare: str, cap: int) -> list[Criterion]:
+    """UNSIR's relearn time minus twice each baseline's: from what to what it may be, as times past the cap are unknown."""
+    bound, times = claims()[3]["threshold"], claims()[3]["times"]
+
+    def ends(method: str) -> tuple[pd.Series, pd.Series]:
+        epochs, undefined = values(records, "relearn_epochs", method=method), values(records, "A_Dr", method=method).isna()
+        return epochs.fillna(cap + 1).mask(undefined), epochs.fillna(np.inf).mask(undefined)
+
+    def longer(method: str, baseline: str) -> tuple[pd.Series, pd.Series]:
+        (low, high), (their_low, their_high) = ends(method), ends(baseline)
+        return low - times * at(their_high, low), high - times * at(their_low, high)
+
+    found = []
+    for baseline in [b for b in BASELINES if (records.method == b).any()]:
+        low, high = longer(unsir, baseline)
+        what_for = f"relearn epochs minus {times} times those of {baseline}{what}"
+        found.append(
+            Criterion(what_for, low, "at least", bound, "epochs", highest=high, without=longer(bare, baseline), step=1.0)
+        )
+    return found
+
+
+def works_on(name: str, records: pd.DataFrame, accuracy: float, images: int, classes: int) -> list[Test]:
+    """Claim 8 on one network: claims 1 and 2 in its rows, if its original works. accuracy: the original's, in %."""
+    wanted, tests = claims()[8]["workable"], []
+    why_not = "" if accuracy >= wanted else f"the original gets {accuracy:.1f} % right, {wanted} % are needed"
+    for rate in RATES:
+        unsir, bare = f"UNSIR ({rate})", f"No noise ({rate})"
+        rows = list(records.groupby("n_forget", sort=False))
+        found = [forgets(f", {n} of {classes}", p, unsir, bare, 100 / (images * n)) for n, p in rows]
+        found += [keeps(f", {n} of {classes}", p, unsir, bare, 100 / (images * (classes - n))) for n, p in rows]
+        tests.append(Test(8, f"works on {name} ({rate})", found, why_not=why_not))
+    return tests
+
+
+# The analyses, in the paper's order
+
+
+def gains(
+    what: str, more: pd.DataFrame, less: pd.DataFrame, sense: str, claim: str, step: float, unsir: str, bare: str
+) -> Criterion:
+    """A_Dr of UNSIR in some records minus that in others, in points, held against the claim's threshold."""
+
+    def points(method: str) -> pd.Series:
+        return values(more, "A_Dr", method=method) - values(less, "A_Dr", method=method)
+
+    return Criterion(what, points(unsir), sense, claims()[claim]["threshold"], "points", without=points(bare), step=step)
+
+
+def spread(records: pd.DataFrame, images: int) -> list[Test]:
+    """Claim 4. records: method, largest_share (of 1). images: forget test images."""
+    bound, above = claims()[4]["threshold"], claims()[4]["above_retrain"]
+
+    def share(method: str) -> pd.Series:
+        return values(records, "largest_share", method=method)
+
+    def more(method: str) -> pd.Series:
+        return share(method) - at(share("Retrain"), share(method))
+
+    tests, step = [], 1 / images
+    for rate in RATES:
+        unsir, bare = f"UNSIR ({rate})", f"No noise ({rate})"
+        told = {"Retrain": at(share("Retrain"), share(unsir))}
+        dominates = Criterion(
+            "largest share", share(unsir), "at most", bound, "of 1", without=share(bare), beside=told, step=step
+        )
+        over = Criterion(
+            "largest share above Retrain's", more(unsir), "at most", above, "of 1", without=more(bare), step=step
+        )
+        tests.append(Test(4, f"no class dominates ({rate})", [dominates, over]))
+    return tests
+
+
+def off_retrain(distances: pd.DataFrame, yardstick: str = "Retrain") -> pd.DataFrame:
+    """Median over layers of |log10(distance / the yardstick's)| by method and seed; nan where a layer did not move.
+
+    distances: method, seed, layer, distance.
+    """
+    wide = distances.set_index(["method", "seed", "layer"]).distance.unstack("layer", sort=False)
+    retrain = wide[wide.index.get_level_values("method") == yardstick].mean(skipna=False)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        off = np.abs(np.log10(wide / retrain))
+    return off.where(np.isfinite(off)).median(axis=1, skipna=False).rename("off").reset_index()
+
+
+def distance(distances: pd.DataFrame) -> list[Test]:
+    """Claim 5. distances: method, seed, layer, distance to the original."""
+    off, bound, tests = off_retrain(distances), claims()[5]["threshold"], []
+    for rate in RATES:
+        unsir = values(off, "off", method=f"UNSIR ({rate})")
+        told = {m: at(values(off, "off", method=m), unsir) for m in ("FineTune", "Retrain, other start", "Second original")}
+        without = values(off, "off", method=f"No noise ({rate})")
+        criterion = Criterion(
+            "median absolute log10 ratio", unsir, "at most", bound, "decades", without=without, beside=told
+        )
+        tests.append(Test(5, f"layers as far as Retrain's ({rate})", [criterion]))
+    return tests
+
+
+def counted(passes: dict[str, float], seconds: dict[str, pd.Series] | None = None) -> list[Test]:
+    """Claim 6. passes: image passes of Retrain and "Fisher (loop)" over UNSIR's at the released settings; seconds: the same
+    ratios, one a repeat, where they were taken on a GPU."""
+    wanted, tests = claims()[6]["thresholds"], []
+    for name, ratio in passes.items():
+        bound = wanted[name.split(" (")[0]]
+        once = pd.Series([float(ratio)], pd.MultiIndex.from_tuples([(0, 0)], names=["trained", "seed"]))
+        tests.append(
+            Test(6, f"{name}: image passes", [Criterion("times UNSIR's", once, "at least", bound, "times", exact=True)])
+        )
+        if seconds is not None:
+            tests.append(
+                Test(6, f"{name}: seconds on a GPU", [Criterion("times UNSIR's", seconds[name], "at least", bound, "times")])
+            )
+    return tests
+
+
+def any_number(records: pd.DataFrame, images: int) -> list[Test]:
+    """Claim 7. records: method, n_forget, A_Df. images: test images a class."""
+    sizes = list(records.groupby("n_forget", sort=False))
+    return [
+        Test(
+            7,
+            f"a fixed total of noise erases any number of classes ({rate})",
+            [forgets(f", {n} classes", p, f"UNSIR ({rate})", f"No noise ({rate})", 100 / (images * n)) for n, p in sizes],
+        )
+        for rate in RATES
+    ]
+
+
+def in_turn(records: pd.DataFrame, images: int, n_asked: int) -> list[Test]:
+    """Claim C. records: method, order, asked (classes so far), A_Dr, A_Df. images: forget test images."""
+    last, tests, step = records[records.asked == n_asked], [], 100 / images
+    turns, once = (last[last.order == order] for order in ("one after another", "all at once"))
+    for rate in RATES:
+        methods = f"UNSIR ({rate})", f"No noise ({rate})"
+        gone = forgets(" after the last request", turns, *methods, step)
+        cost = gains("A_Dr less than at once", once, turns, "at most", "C", step, *methods)
+        tests.append(Test("C", f"requests in turn ({rate})", [gone, cost]))
+    return tests
+
+
+def looks_away(records: pd.DataFrame) -> list[Test]:
+    """Claim D. records: label (the method), seed, explained, part (forget, retain), cosine (nan where a map is empty or the
+    network has diverged), "empty before", "empty after"; one row an image. Two readings: maps that are empty afterwards left
+    out, or counted as 0."""
+    true, tests = records[records.explained == "true"].rename(columns={"label": "method"}), []
+    before, after = (true[f"empty {when}"].astype(bool) for when in ("before", "after"))
+    true = true.assign(cosine=true.cosine.astype(float).mask(after, 0.0))[~before]
+    readings = {"empty maps left out": true[~after[~before]], "empty after as 0": true}
+
+    def lower(maps: pd.DataFrame, method: str) -> pd.Series:
+        mean = maps.groupby(["method", "part", "seed"]).cosine.agg(lambda v: v.mean(skipna=False)).reset_index()
+        retain, forget = (values(mean, "cosine", method=method, part=part) for part in ("retain", "forget"))
+        run = values(records[records.label == method], "seed")  # one with no map left is undefined, not left out
+        run = run[~run.index.duplicated()].index
+        return retain.reindex(run) - forget.reindex(run)
+
+    for rate in RATES:
+        for reading, maps in readings.items():
+            criterion = Criterion(
+                "lower on forget than on retain images",
+                lower(maps, f"UNSIR ({rate})"),
+                "at least",
+                claims()["D"]["threshold"],
+                "of cosine",
+                without=lower(maps, f"No noise ({rate})"),
+                beside={"Retrain": at(lower(maps, "Retrain"), lower(maps, f"UNSIR ({rate})"))},
+            )
+            tests.append(Test("D", f"looks away from the forget class ({rate}, {reading})", [criterion]))
+    return tests
+
+
+def like_retrained(records: pd.DataFrame) -> list[Test]:
+    """Claim F. records: method, seed, start and against (recipe seeds, of the model and of the retrained one), tv_retain,
+    tv_forget.
+
+    A replicate has a seed of the unlearning and a retrained model of its own, so that the spread of both is in the interval:
+    the pairs of one seed with every retrained model, or of the retrained models among themselves, are no replicates.
+    """
+    between = records[records.method == "Retrain"]
+    both = pd.concat([between, between.rename(columns={"start": "against", "against": "start"})])
+
+    def ratio(part: str, method: str) -> pd.Series:
+        own = both.groupby("against")[part].agg(lambda v: v.mean(skipna=False))
+        own = own.where(own > 0)  # nothing is a multiple of no distance
+        ours = records[records.method == method].set_index(["seed", "against"])[part].unstack("against")
+        seeds = ours.index if len(ours) > 1 else ours.index.repeat(len(ours.columns))
+        times = [ours.loc[seed, model] / own.get(model, np.nan) for seed, model in zip(seeds, ours.columns, strict=False)]
+        index = pd.MultiIndex.from_product([[0], range(len(times))], names=["trained", "seed"])
+        return pd.Series(times, index, dtype=float)
+
+    tests = []
+    for rate in RATES:
+        parts = [
+            Criterion(
+                f"distance over that between retrained models, {part} classes",
+                ratio(f"tv_{part}", f"UNSIR ({rate})"),
+                "at most",
+                claims()["F"]["threshold"],
+                "times",
+                without=ratio(f"tv_{part}", f"No noise ({rate})"),
+                beside={m: ratio(f"tv_{part}", m) for m in ("Original", "Masked logits")},
+            )
+            for part in ("retain", "forget")
+        ]
+        tests.append(Test("F", f"answers like one more retrained model ({rate})", parts))
+    return tests
+
+
+def small_share(records: pd.DataFrame, share: float, images: int) -> list[Test]:
+    """Claim G. records: method, share (of the retain data), A_Dr, A_Df; share: the claim's. images: forget test images."""
+    small, large = records[records.share == share], records[records.share == records.share.max()]
+    little, much = f"{100 * share:g} %", f"{100 * records.share.max():g} %"
+    tests, step = [], 100 / images
+    for rate in RATES:
+        methods = f"UNSIR ({rate})", f"No noise ({rate})"
+        gone = forgets(f" with {little}", small, *methods, step)
+        cost = gains(f"A_Dr less than with {much}", large, small, "at most", "G", step, *methods)
+        tests.append(Test("G", f"{little} of the retain data is enough ({rate})", [gone, cost]))
+    return tests
+
+
+def penalty(records: pd.DataFrame, papers: float, images: int) -> list[Test]:
+    """Claim H. records: rates, penalty (lambda), seed, A_Dr, A_Df; papers: its lambda. images: forget test images."""
+    tests, step, bound = [], 100 / images, claims()["H"]["threshold"]
+    for rate in RATES:
+        part = records[records["rates"] == rate].rename(columns={"penalty": "method"})
+        more = -lost(part, papers, of=0.0)
+        gain = Criterion(f"A_Dr more at lambda {papers:g} than at 0", more, "at least", bound, "points", step=step)
+        gone = forgets(f" at lambda {papers:g}", part, papers, step=step)
+        tests.append(Test("H", f"lambda {papers:g} helps ({rate})", [gain, gone]))
+    return tests
+
+
+def heals(records: pd.DataFrame, images: int) -> list[Test]:
+    """Claim I. records: rates, method, passes (of repair), A_Dr, A_Df. images: forget test images."""
+    most, tests, step, methods = records.passes.max(), [], 100 / images, ("UNSIR", "No noise")
+    for rate in RATES:
+        part = records[records["rates"] == rate]
+        one, last = part[part.passes == 1], part[part.passes == most]
+        gain = gains(f"A_Dr more after {most} repair passes than after 1", last, one, "at least", "I", step, *methods)
+        gone = forgets(f" after {most}", last, *methods, step)
+        tests.append(Test("I", f"more repair heals further ({rate})", [gain, gone]))
+    return tests
+
+
+NO_SLIP = ("as released", "random draw", "No noise")
+
+
+def slips(records: pd.DataFrame, step: float = 0.0) -> list[Test]:
+    """Question J, a test for each request and pair of rates. records: forget, rates, switch, stage, seed, A_Dr, A_Df.
+
+    step: see `judge.interval`. What `NO_SLIP` names is no departure from the paper.
+    """
+    tests, after = [], records[records.stage == "after repair"].rename(columns={"switch": "method"})
+    for (forget, rates), part in after.groupby(["forget", "rates"], sort=False):
+        found = []
+        for switch in [s for s in dict.fromkeys(part.method) if s not in NO_SLIP]:
+            for metric in ("A_Dr", "A_Df"):
+                change = values(part, metric, method=switch) - values(part, metric, method="as released")
+                what = f"{metric}, {switch}"
+                found.append(Criterion(what, change, "beyond", claims()["J"]["threshold"], "points", step=step))
+        tests.append(Test("J", f"a slip changes what is reported (forget {forget}, rates {rates})", found, any_of=True))
+    return tests
+
+
+# The frontier: what each condition reaches at its own best pair of rates
+
+PAIR = ["impair_lr", "repair_lr"]
+
+
+def best_pairs(records: pd.DataFrame) -> dict[str, tuple[float, float] | None]:
+    """By method, the pair that `study.best` takes from the validation means over seeds; None where none gets A_Df to 1 %.
+
+    records: method, impair_lr, repair_lr, validation_A_Dr, validation_A_Df.
+    """
+    found = {}
+    for method, part in records.groupby("method", sort=False):
+        mean = part.groupby(PAIR)[["validation_A_Dr", "validation_A_Df"]].agg(lambda v: v.mean(skipna=False)).dropna()
+        tried = [{"A_Dr": r.validation_A_Dr, "A_Df": r.validation_A_Df, "pair": pair} for pair, r in mean.iterrows()]
+        chosen = best_record(tried) if tried else None
+        found[method] = chosen["pair"] if chosen and chosen["A_Df"] <= FORGOTTEN else None
+    return found
+
+
+def at_best(records: pd.DataFrame) -> pd.DataFrame:
+    """The records of each method at its own best pair; none of a method that has no such pair."""
+    pairs = best_pairs(records)
+    return records[[pairs[m] == (i, r) for m, i, r in records[["method", *PAIR]].itertuples(index=False, name=None)]]
+
+
+def telling_pair(records: pd.DataFrame) -> tuple[float, float] | None:
+    """The pair of rates at which, on validation data, the passes without noise leave most A_Df beyond what UNSIR leaves."""
+    wide = records.pivot_table("validation_A_Df", PAIR, "method", aggfunc=lambda v: v.mean(skipna=False))
+    if not {"UNSIR", "No noise"} <= set(wide.columns):
+        return None
+    gap = (wide["No noise"] - wide["UNSIR"]).dropna()
+    return None if gap.empty else gap.idxmax()
+
+
+def noise_takes(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:
+    """Claim 9 at equal rates: at the pair that validation data name or, where there are none, at any of the pairs tried.
+
+    records: method (UNSIR, No noise, other images), impair_lr, repair_lr, seed, A_Df. Only where the passes alone leave at
+    least as much of the class as the noise is to take can it be tested.
+    """
+    bound, validated = claims()[9]["threshold"], "validation_A_Df" in records
+    left = records[records.method == "No noise"].groupby(PAIR)["validation_A_Df" if validated else "A_Df"].mean()
+    enough = [pair for pair, a_df in left.items() if a_df >= bound]
+    among = records[[pair in enough for pair in records[PAIR].itertuples(index=False, name=None)]]
+    pairs = [p for p in [telling_pair(among)] if p] if validated else enough
+
+    def takes(method: str, pair: tuple[float, float]) -> pd.Series:
+        part = records[(records[PAIR] == list(pair)).all(axis=1)]
+        return values(part, "A_Df", method="No noise") - values(part, "A_Df", method=method)
+
+    others = [m for m in OTHER_IMAGES if (records.method == m).any()]
+    erased = [
+        Criterion(
+            f"A_Df taken beyond the passes alone, at {p[0]:g} and {p[1]:g}", takes("UNSIR", p), "at least", bound, "points",
+            images={m: takes(m, p) for m in others}, step=step,
+        )
+        for p in pairs
+    ]  # fmt: skip
+    nothing = f"the passes alone leave at most {left.max():.1f} % of the class: less than {bound} points to take"
+    why_not = nothing if left.notna().any() and not enough else ""
+    return Test(9, f"the noise erases what the passes alone leave ({what})", erased, any_of=not validated, why_not=why_not)
+
+
+def noise_keeps(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:
+    """Claim 9, each condition at its own best rates. records: as for `best_pairs`, with seed, A_Dr, A_Df."""
+    top, bound = at_best(records), claims()[9]["at_best"]
+    rivals = [m for m in ("No noise", *OTHER_IMAGES) if (records.method == m).any()]
+    ahead = [
+        Criterion(f"A_Dr more than with {m.lower()}", -lost(top, "UNSIR", of=m), "at least", bound, "points", step=step)
+        for m in rivals
+    ]
+    gone = forgets(" of UNSIR", top, "UNSIR", step=step)
+    return Test(9, f"at its best rates it keeps more than any control ({what})", [*ahead, gone])
+
+
+def noise_matters(records: pd.DataFrame, images: int) -> list[Test]:
+    """Claim 9 on each request. records: as for `best_pairs`, with n_forget, seed, A_Dr, A_Df; images: test ones a class."""
+    tests = []
+    for n, part in records.groupby("n_forget", sort=False):
+        what, step = f"{n} forgotten", 100 / (images * n)
+        tests.append(noise_takes(part, what, step))
+        tests += [noise_keeps(part, what, step)] if "validation_A_Df" in part else []
+    return tests
+
+
+def stays_near(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:
+    """Question K. records: method (UNSIR, No noise, Original, Masked logits), A_Dr, A_Df at the settings under test."""
+    loss, bound = {m: lost(records, m) for m in ("UNSIR", "No noise", "Masked logits")}, claims()["K"]["threshold"]
+    masked = {"Masked logits": at(loss["Masked logits"], loss["UNSIR"])}
+    near = Criterion(
+        "A_Dr lost", loss["UNSIR"], "at most", bound, "points", without=loss["No noise"], beside=masked, step=step
+    )
+    gone = forgets("", records, "UNSIR", "No noise", step, mask=True)
+    return Test("K", what, [near, gone])
+
+
+def presets(records: pd.DataFrame, step: float = 0.0) -> list[Test]:
+    """Question K for the best and the fast settings, wherever they are confirmed.
+
+    records: method, place, settings (missing for what has none: Original, Masked logits), seed, A_Dr, A_Df.
+    """
+    untouched, tests = records[records.settings.isna()], []
+    for name in ("best", "fast"):
+        for place in untouched.place.unique():
+            here = records[(records.place == place) & ((records.settings == name) | records.settings.isna())]
+            tests.append(stays_near(here, f"the {name} settings, {place}", step))
+    return tests
+
+
+def rates(records: pd.DataFrame, originals: pd.DataFrame, papers: Sequence[float], step: float = 0.0) -> list[Test]:
+    """Claim E, and question K at the grid's best pair.
+
+    records: as for `best_pairs`, of UNSIR and No noise, with seed, A_Dr, A_Df; originals: Original and Masked logits;
+    papers: the paper's pair, which must be in the grid.
+    """
+    ours, bound = records[records.method == "UNSIR"], claims()["E"]["threshold"]
+    paper, top = ours[(ours[PAIR] == list(papers)).all(axis=1)], at_best(ours)
+    less = values(top, "A_Dr") - values(paper, "A_Dr") if len(top) else values(paper, "A_Dr") * np.nan
+    cost = Criterion("A_Dr less than at the best pair", less, "at most", bound, "points", step=step)
+    gone = forgets(" at the paper's pair", paper, "UNSIR", step=step)
+    near = stays_near(pd.concat([at_best(records), originals]), "the best pair of the grid", step)
+    return [Test("E", "impair {:g}, repair {:g}".format(*papers), [gone, cost]), near]

@@ -1,0 +1,384 @@
+"""Did a run come to what is published? Verdicts, table cells and figures' data of runs/<profile> and of results/<profile>.
+
+python -m unsir_utils.report.compare --profile quick [NAMES], or `make check`. --record-spread FOLDER... (each with the
+profile's tables/) renews results/<profile>/spread.csv: how far runs of the same commit on other machines came out from the
+published one. A number may move by the largest of its unit's least step (UNITS), twice its ± and 1.5 times that spread.
+Seconds are never compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import re
+import sys
+from collections import Counter
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from ..data.paths import of_notebook, published_root, results_root
+
+STDS, SPREADS = 2.0, 1.5  # a number may move by so many times its ±, and the spread between machines
+SHOWN = 40  # lines; all of them are in comparison.csv
+GATHERED = "99_report"  # has nothing of its own
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a column's numbers may move by: at least `least` or that share of the number; past `widest`, or ten times that
+    share, a tolerance would check nothing. decades: all in powers of ten."""
+
+    least: float
+    widest: float
+    share: float = 0.0
+    decades: bool = False
+
+    def distance(self, one: float, other: float) -> float:
+        if not self.decades or one == other:
+            return abs(one - other)
+        return abs(math.log10(one / other)) if one * other > 0 else math.inf
+
+
+POINTS, PROBABILITY, RELATIVE, PASSES = Unit(2, 20), Unit(0.03, 0.3), Unit(0, 0, 0.1), Unit(1, 5, 0.1)
+EXACT, RATE = Unit(0, 0), Unit(0, 1, decades=True)
+KEY, IGNORED = "key", "ignored"
+UNITS = [  # the first that fits a column's name, or a number's; a column of words is a key
+    (r"^(seed|step|passes|image|layer|share|penalty|λ|class|claim|tested|network|model|#forget|n_forget|rates|pair)$", KEY),
+    (
+        r"^(retain_per_class|noise_per_class|copies|batch_size|pictured|candidate|round|start|against|asked|after request)$",
+        KEY,
+    ),
+    (r"^(paper\b|answer$|options$|source$|environment|seconds|controls$|measured$)", IGNORED),
+    (r"relearn", PASSES),
+    (r"\(%\)|, %$|\(points\)|A_D[rf]|^class \d|accuracy|^belief|^ours$|^difference$", POINTS),
+    (r"\blr$|_lr$|\brate\b|pair(?!s)", RATE),
+    (r"times", RELATIVE),
+    (r"passes$|^steps$|images$|^seeds|replicates|^rounds?$|^chosen$|^pairs$", EXACT),
+    (
+        r"share|entropy|cosine|, 95 %$|^distance from|^TV|^tv_|^differ_|^p$|true class|predicted class|^empty|^to \w+ \w+$",
+        PROBABILITY,
+    ),
+    (r"", RELATIVE),
+]
+NUMBER = r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+CELL = re.compile(rf"^\s*(>?)({NUMBER})(?: ± ({NUMBER}))?\s*%?(?: to ({NUMBER}))?((?: [([].*[])])?)$")
+OVER = {"seed", "image", "start", "against"}  # over these, a figure's data are averaged
+KINDS = {"verdict": "verdicts", "cell": "table cells", "figure": "cells of figures' data", "number": "quoted numbers"}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A cell that is not what is published, of one of KINDS; by: how far it moved, in its unit."""
+
+    kind: str
+    table: str
+    row: str
+    column: str
+    published: str
+    here: str
+    by: float = math.inf
+    step: float = 0.0  # what the unit alone allows
+    allowed: float = 0.0
+    widest: float = math.inf
+
+    @property
+    def noisy(self) -> bool:
+        """Whether it may move so far, by its spread, that the comparison would say nothing."""
+        return self.by > self.step and self.allowed > self.widest
+
+    @property
+    def moved(self) -> bool:
+        return self.by > self.allowed and not self.noisy
+
+    @property
+    def turned(self) -> bool:
+        """Whether "holds" became "does not hold", or the other way round."""
+        return {self.published.split(",")[0], self.here.split(",")[0]} == {"holds", "does not hold"}
+
+    @property
+    def rank(self) -> tuple:
+        """Verdicts that turned round first, then the other verdicts, then what moved farthest for its tolerance."""
+        return not self.turned, self.kind != "verdict", -self.by / (self.allowed or 1e-9)
+
+    def __str__(self) -> str:
+        where = ", ".join(part for part in (self.table, self.row, self.column) if part)
+        further = f" (moved by {self.by:.3g}, may by {self.allowed:.3g})" if math.isfinite(self.by) else ""
+        loud = "TURNED ROUND: " if self.turned else ""
+        return f"{loud}{where}: published {self.published!r}, here {self.here!r}{further}"
+
+
+def compare(published: Path, here: Path, names: list[str], spreads: dict | None = None) -> tuple[Counter, list[Difference]]:
+    """How many cells of each kind were compared, and which are not what is published, moved or not.
+
+    published, here: folders of one profile; spreads: by (table, row, column).
+    """
+    counts, different = Counter(), []
+    for name in names:
+        for kind, table, old, new in _pairs(published, here, name):
+            n, found = _table(kind, table, old, new, spreads or {})
+            counts[kind] += n
+            different += found
+    return counts, different
+
+
+def unit(column: str) -> Unit | str:
+    return next(unit for pattern, unit in UNITS if re.search(pattern, column))
+
+
+def cells(table: pd.DataFrame, columns: list[str], keys: list[str]) -> dict[tuple[str, str], str]:
+    """Each cell by row and column. A row is named by its keys, and by a counter where several have the same."""
+    found, seen = {}, Counter()
+    for row in table[columns].to_dict("records"):
+        name = " | ".join(str(row[key]) for key in keys)
+        seen[name] += 1
+        name += f" #{seen[name]}" if seen[name] > 1 else ""
+        found |= {(name, column): str(row[column]) for column in columns if column not in keys}
+    return found
+
+
+def moved_by(old: str, new: str, unit: Unit) -> float:
+    """How far a cell moved, in its unit: infinitely where only one is a number, is capped or has undefined parts."""
+    old, new = CELL.match(old), CELL.match(new)
+    if not (old and new) or old[1] != new[1] or ("undefined" in old[5]) != ("undefined" in new[5]):
+        return math.inf
+    if bool(old[4]) != bool(new[4]):
+        return math.inf
+    return max(unit.distance(_float(old[i]), _float(new[i])) for i in (2, 4) if old[i])
+
+
+def tolerance(cell: str, unit: Unit, spread: float = 0.0) -> tuple[float, float, float]:
+    """How far a published cell may move: by its unit, by its ± and the spread between machines, too, and at most."""
+    number = CELL.match(cell)
+    if not number:
+        return 0.0, SPREADS * spread, 0.0
+    value, decimals = abs(_float(number[2])), len(number[2].partition(".")[2])
+    digit = 1.01 * 10.0**-decimals if decimals and (unit.least or unit.share) else 0.0  # the last that it shows
+    step = max(unit.least, unit.share * value, digit)
+    allowed = max(step, STDS * _float(number[3] or "0"), SPREADS * spread)
+    return step, allowed, max(unit.widest, 10 * unit.share * value, digit)
+
+
+def _float(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+def _table(kind: str, name: str, old: pd.DataFrame, new: pd.DataFrame, spreads: dict) -> tuple[int, list[Difference]]:
+    """Compares two tables of text cells. What only one of them has is named, a column or a row once."""
+    shared = [c for c in old.columns if c in new.columns and unit(c) != IGNORED]
+    keys = [c for c in shared if c != "verdict" and _is_key(old[c], kind)]
+    sides = (
+        (set(old.columns) - set(new.columns), "a column", "none"),
+        (set(new.columns) - set(old.columns), "none", "a column"),
+    )
+    found = [Difference(kind, name, "", c, *words) for columns, *words in sides for c in sorted(columns)]
+    before, after = cells(old, shared, keys), cells(new, shared, keys)
+    rows, present = dict.fromkeys(row for row, _ in before), dict.fromkeys(row for row, _ in after)
+    for one, other, words in ((rows, present, ("a row", "none")), (present, rows, ("none", "a row"))):
+        gone = [row for row in one if row not in other]
+        found += [_judged(Difference(kind, name, row, "", *words), None, spreads) for row in gone]
+    for (row, column), value in before.items():
+        now = after.get((row, column), value)
+        if now != value:
+            found.append(_judged(Difference(kind, name, row, column, value, now), unit(column), spreads))
+    return len(before), found
+
+
+def _judged(found: Difference, unit: Unit | None, spreads: dict) -> Difference:
+    spread = spreads.get((found.table, found.row, found.column), 0.0)
+    step, allowed, widest = tolerance(found.published, unit or EXACT, spread)
+    by = moved_by(found.published, found.here, unit) if unit else math.inf
+    return replace(found, by=by, step=step, allowed=allowed, widest=widest)
+
+
+def _is_key(column: pd.Series, kind: str) -> bool:
+    """Whether it names rows, by its unit or its words. A figure's rates are its grid, those of a table were chosen."""
+    return unit(column.name) == KEY or (kind == "figure" and unit(column.name) == RATE) or _is_words(column)
+
+
+def _is_words(column: pd.Series) -> bool:
+    filled = [cell for cell in column if cell not in ("", "undefined")]
+    return bool(filled) and sum(not CELL.match(cell) for cell in filled) > len(filled) / 2
+
+
+def _pairs(published: Path, here: Path, name: str) -> list[tuple[str, str, pd.DataFrame, pd.DataFrame]]:
+    """Kind, name, published and own version of each table of a notebook; an absent one is empty."""
+    pairs, empty = [], pd.DataFrame()
+    for folder in ("tables", "seconds"):
+        files = {
+            f.name: f for root in (here, published) for f in root.glob(f"{folder}/{name}*.csv") if of_notebook(f.stem, name)
+        }
+        for file, path in sorted(files.items()):
+            verdicts, table = file.endswith("_findings.csv"), path.with_suffix(".md").exists()
+            if folder == "seconds" and not verdicts:
+                continue
+            kind = "verdict" if verdicts else "cell" if table else "figure"
+            old, new = (_read(root / folder / file) for root in (published, here))
+            if verdicts:
+                old, new = (t.reindex(columns=["claim", "tested", "verdict"]) if len(t) else t for t in (old, new))
+            elif not table:
+                old, new = averaged(old), averaged(new)
+            pairs.append((kind, path.stem, old, new))
+    old, new = (_numbers(root / "numbers" / f"{name}.json") for root in (published, here))
+    for key in {**old, **new}:  # one table each, as each has a unit of its own
+        frames = (pd.DataFrame({key: [side[key]]}) if key in side else empty for side in (old, new))
+        pairs.append(("number", f"{name}.json", *frames))
+    return pairs
+
+
+def averaged(records: pd.DataFrame) -> pd.DataFrame:
+    """What a figure shows of records: mean ± standard deviation over seeds of each column of numbers, as text cells.
+
+    A missing one, as a relearn time past its cap, is left out and told.
+    """
+    if records.empty:
+        return records
+    records = records.replace({"True": "1", "False": "0"})
+    keys = [c for c in records if c not in OVER and _is_key(records[c], "figure")]
+    values = [c for c in records if c not in OVER and c not in keys and unit(c) != IGNORED]
+    numbers = records[values].apply(pd.to_numeric, errors="coerce")
+    by = [records[k] for k in [*keys, *(["seed"] if "seed" in records else [])]]
+    means = numbers.groupby(by or [pd.Series(0, records.index)], sort=False).mean()
+    groups = means.groupby(level=list(range(len(keys))), sort=False) if keys else means.groupby(lambda _: 0)
+    rows = []
+    for name, group in groups:
+        key = dict(zip(keys, name if isinstance(name, tuple) else (name,), strict=False))
+        rows.append({**key, **{c: _mean_std(group[c]) for c in values}})
+    return pd.DataFrame(rows, columns=[*keys, *values])
+
+
+def _mean_std(values: pd.Series) -> str:
+    there = values.dropna()
+    if there.empty:
+        return "undefined"
+    told = f" ({len(values) - len(there)} undefined)" if len(there) < len(values) else ""
+    return f"{there.mean():.6g}" + (f" ± {there.std():.3g}" if len(there) > 1 else "") + told
+
+
+def _numbers(path: Path) -> dict[str, str]:
+    """The numbers of a notebook's json by name, those of a list or dict one by one; its words are verdicts or settings."""
+    found = {}
+
+    def add(name: str, value: object) -> None:
+        if isinstance(value, dict):
+            for key, part in value.items():
+                add(f"{name}, {key}" if name else key, part)
+        elif isinstance(value, list):
+            for i, part in enumerate(value):
+                add(f"{name}, {i}", part)
+        elif value is None or isinstance(value, (int, float)):
+            found[name] = "undefined" if value is None else repr(float(value)).removesuffix(".0")
+
+    add("", {k: v for k, v in _json(path).items() if k != "environment"})
+    return found
+
+
+def _json(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (FileNotFoundError, pd.errors.EmptyDataError):
+        return pd.DataFrame()
+
+
+def read_spreads(profile: Path) -> tuple[dict[tuple[str, str, str], float], int]:
+    """By table, row and column, and the number of runs that it rests on."""
+    recorded = _read(profile / "spread.csv")
+    runs = int(recorded.runs.iloc[0]) if len(recorded) else 0
+    return {(r.table, r.row, r.column): float(r.spread) for r in recorded.itertuples()}, runs
+
+
+def record_spreads(profile: str, others: list[Path]) -> Path:
+    """Writes results/<profile>/spread.csv: what runs moved by, where that widens a tolerance.
+
+    Raises ValueError for a folder that holds no run.
+    """
+    published, found = published_root() / profile, {}
+    for other in others:
+        if not (other / "tables").is_dir():
+            raise ValueError(f"{other} holds no run: expected a folder with tables/ in it, such as runs/{profile}")
+        for d in compare(published, other, _notebooks(published))[1]:
+            cell = d.table, d.row, d.column
+            if d.kind != "verdict" and SPREADS * d.by > d.allowed:
+                found[cell] = max(found.get(cell, 0.0), d.by)
+    rows = [(*cell, f"{by:.4g}", len(others)) for cell, by in sorted(found.items())]
+    path = published / "spread.csv"
+    pd.DataFrame(rows, columns=["table", "row", "column", "spread", "runs"]).to_csv(path, index=False, lineterminator="\n")
+    return path
+
+
+def _notebooks(profile: Path) -> list[str]:
+    return sorted(p.stem for p in profile.glob("*.ipynb") if p.stem != GATHERED)
+
+
+def report(profile: str, names: list[str] | None = None) -> tuple[str, int]:
+    """What `make check` prints, and how many cells moved; all that differ are written to runs/<profile>/comparison.csv.
+
+    names: default all that are published and were run. Raises ValueError where there is nothing to compare.
+    """
+    published, here = published_root() / profile, results_root() / profile
+    there = [name for name in _notebooks(published) if (here / f"{name}.ipynb").exists()]
+    if not _notebooks(published):
+        return f"nothing is published of profile {profile}: nothing to compare with", 0
+    names = there if names is None else [name for name in names if name != GATHERED]
+    absent = [f"{name} is not {what}" for name in names for folder, what in ((published, "published"), (here, f"in {here}"))
+              if not (folder / f"{name}.ipynb").exists()]  # fmt: skip
+    names = [name for name in names if name in there]
+    if not names:
+        raise ValueError(f"{here} has nothing to compare with {published}: make reproduce PROFILE={profile} first")
+    spreads, runs = read_spreads(published)
+    lines, every, totals = [], [], Counter()
+    for name in names:
+        counts, different = compare(published, here, [name], spreads)
+        moved, noisy = ([d for d in different if getattr(d, what)] for what in ("moved", "noisy"))
+        told = f"{len(moved)} of {sum(counts.values())} moved" if moved else f"as published ({sum(counts.values())})"
+        lines.append(f"{name:<27} {told}" + (f", {len(noisy)} too noisy to say" if noisy else ""))
+        every, totals = every + different, totals + counts
+    moved = sorted((d for d in every if d.moved), key=lambda d: d.rank)
+    _write(here / "comparison.csv", every)
+    more = [f"  and {len(moved) - SHOWN} more"] if len(moved) > SHOWN else []
+    sums = [_sum(words, totals[kind], [d for d in every if d.kind == kind]) for kind, words in KINDS.items() if totals[kind]]
+    rests = f"spreads between machines from {runs} other runs" if runs else "no spread between machines is recorded"
+    about = [f"{rests}; every cell that differs: {os.path.relpath(here / 'comparison.csv')}"]
+    parts = [[f"compared with results/{profile}:"], lines, absent, [f"  {d}" for d in moved[:SHOWN]], more, sums, about]
+    return "\n".join(line for part in parts for line in part), len(moved)
+
+
+def _sum(words: str, n: int, different: list[Difference]) -> str:
+    moved, noisy = (sum(getattr(d, what) for d in different) for what in ("moved", "noisy"))
+    same = n - len({(d.table, d.row, d.column) for d in different if d.moved or d.noisy})
+    return f"{max(same, 0)} of {n} {words} as published or within tolerance, {moved} moved" + (
+        f", {noisy} too noisy to say" if noisy else ""
+    )
+
+
+def _write(path: Path, different: list[Difference]) -> None:
+    rows = [{**asdict(d), "outcome": "moved" if d.moved else "noisy" if d.noisy else "within tolerance"} for d in different]
+    pd.DataFrame(rows).to_csv(path, index=False, lineterminator="\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("notebooks", nargs="*", help="default: all that were run")
+    parser.add_argument("--profile", default="quick")
+    parser.add_argument("--record-spread", nargs="+", type=Path, metavar="FOLDER", help="renew spread.csv from these runs")
+    arguments = parser.parse_args()
+    try:
+        if arguments.record_spread:
+            print(record_spreads(arguments.profile, arguments.record_spread))
+            return
+        text, moved = report(arguments.profile, arguments.notebooks or None)
+    except ValueError as error:
+        sys.exit(str(error))
+    print(text)
+    sys.exit(bool(moved))
+
+
+if __name__ == "__main__":
+    main()

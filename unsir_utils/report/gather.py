@@ -1,0 +1,180 @@
+"""What 99_report and the README gather from all notebooks of a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import nbformat
+import pandas as pd
+from matplotlib.axes import Axes
+
+from ..data.paths import REPOSITORY, profile_file, profile_files, published_root, read_yaml, results_root
+from .claims import claims
+from .judge import FAILS, HOLDS, NOT_THE_NOISE, UNDECIDED, UNDEFINED
+from .paper import PAPER
+
+UNTESTED = "not tested in this profile"
+VERDICTS = {  # from best to worst for a claim, each with its colour; its column in the figure says the same
+    HOLDS: "#009E73",
+    NOT_THE_NOISE: "#F0E442",
+    UNDECIDED: "#BBBBBB",
+    FAILS: "#D55E00",
+    UNDEFINED: "#EEEEEE",
+    UNTESTED: "#FFFFFF",
+}
+WHY = "why they may differ"
+BENCH = "bench"  # the profile of 17_benchmark alone: linked, not gathered
+COLUMNS = [
+    "claim", "notebook", "tested", "measured", "holds if", "criteria", "replicates", "would decide", "the noise adds",
+    "controls", "noise needed", "verdict", "seconds",
+]  # fmt: skip
+
+
+def findings(profile: str) -> pd.DataFrame:
+    """Every line of every findings table of a profile, in the claims' order; a claim without any gets a line that says so.
+
+    seconds: whether the finding rests on seconds.
+    """
+    found = []
+    for kind in ("tables", "seconds"):
+        for path in profile_files(profile, f"{kind}/*_findings.csv"):
+            lines = pd.read_csv(path, dtype=str, keep_default_na=False)
+            lines.insert(1, "notebook", path.stem.removesuffix("_findings"))
+            found.append(lines.assign(seconds=kind == "seconds"))
+    order = [str(claim) for claim in claims()]
+    missing = [claim for claim in order if not any((lines.claim == claim).any() for lines in found)]
+    blank = dict.fromkeys(COLUMNS, "")
+    found.append(pd.DataFrame([{**blank, "claim": claim, "verdict": UNTESTED, "seconds": False} for claim in missing]))
+    gathered = pd.concat([lines for lines in found if len(lines)]).reindex(columns=COLUMNS).fillna("")
+    rank = gathered.claim.map(order.index)
+    return (
+        gathered.assign(rank=rank)
+        .sort_values(["rank", "notebook"], kind="stable")
+        .drop(columns="rank")
+        .reset_index(drop=True)
+    )
+
+
+PARTS = {  # what the README shows of the findings that do not rest on seconds
+    "decided": ["claim", "tested", "measured", "holds if", "replicates", "the noise adds", "verdict"],
+    "undecided": ["claim", "tested", "measured", "holds if", "replicates", "would decide", "verdict"],
+}
+
+
+def part(findings: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The findings that are decided, or those that are not, by a name of PARTS."""
+    open_ones = findings.verdict.isin([UNDECIDED, UNDEFINED])
+    tested = (findings.verdict != UNTESTED) & ~findings.seconds
+    return findings[tested & (~open_ones if name == "decided" else open_ones)]
+
+
+def beside_paper(profile: str) -> pd.DataFrame:
+    """Every known cell of the paper that a profile measured, ours beside it, and why it may differ; as text cells."""
+    parts = []
+    for path in profile_files(profile, "*/[!9]*_paper.csv"):  # but not 99_report's own
+        cells = pd.read_csv(path, dtype=str, keep_default_na=False)
+        parts.append(cells.assign(notebook=path.stem.removesuffix("_paper")))
+    if not parts:
+        return pd.DataFrame()
+    cells = pd.concat(parts, ignore_index=True)
+    causes = read_yaml(PAPER)["causes"]
+    cells[WHY] = [causes[c.table].get(c.method, causes[c.table]["all"]) for c in cells.itertuples()]
+    return cells
+
+
+def causes(beside: pd.DataFrame) -> pd.DataFrame:
+    """Each cause of `beside_paper` once, with the cells that it is for."""
+    cells = beside.assign(cells=beside.table + ": " + beside.method)
+    return (
+        cells.groupby(WHY, sort=False).cells.agg(lambda names: ", ".join(dict.fromkeys(names))).reset_index()[["cells", WHY]]
+    )
+
+
+def verdicts(findings: pd.DataFrame) -> pd.DataFrame:
+    """One row a claim: its words, and how many tests came to which verdict, as text cells."""
+    stated, rows = claims(), []
+    for claim, lines in findings.groupby("claim", sort=False):
+        words = next(c["claim"] for c in stated.values() if str(c["id"]) == claim)
+        rows.append({"claim": claim, "as stated": words, "verdicts": counted(lines)})
+    return pd.DataFrame(rows)
+
+
+def counted(lines: pd.DataFrame) -> str:
+    """ "holds (3), does not hold (1)": the verdicts of these lines from best to worst."""
+    count = lines.verdict.value_counts()
+    return ", ".join(v if v == UNTESTED else f"{v} ({count[v]})" for v in VERDICTS if v in count)
+
+
+def verdict_squares(axis: Axes, findings: pd.DataFrame) -> None:
+    """One row a claim, one column a verdict, in each square the number of tests."""
+    order = list(dict.fromkeys(findings.claim))
+    for (claim, verdict), lines in findings.groupby(["claim", "verdict"]):
+        x, y = list(VERDICTS).index(verdict), order.index(claim)
+        axis.scatter(x, y, marker="s", s=130, color=VERDICTS[verdict], edgecolor="0.3", linewidth=0.5)
+        axis.annotate("" if verdict == UNTESTED else str(len(lines)), (x, y), ha="center", va="center", fontsize=7)
+    labels = [verdict.replace(", but", ",\nbut").replace("because of", "because\nof") for verdict in VERDICTS]
+    labels = [label.replace("not tested in", "not tested\nin") for label in labels]
+    axis.set_xticks(range(len(VERDICTS)), labels, fontsize=7)
+    axis.set_yticks(range(len(order)), order, fontsize=8)
+    axis.set(xlim=(-0.6, len(VERDICTS) - 0.4), ylim=(len(order) - 0.4, -0.6), ylabel="claim")
+    axis.grid(color="0.93", linewidth=0.6)
+    axis.set_axisbelow(True)
+    axis.xaxis.tick_top()
+    axis.tick_params(length=0)
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+
+
+def _notebooks() -> dict[str, str]:
+    """Name and title of every notebook, in order."""
+    paths = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+    first = {path.stem: nbformat.read(path, as_version=4).cells[0].source for path in paths}
+    return {name: source.splitlines()[0].removeprefix("# ") for name, source in first.items()}
+
+
+def _seconds(profile: str, name: str) -> str:
+    path = profile_file(profile, f"{name}.ipynb")
+    seconds = nbformat.read(path, as_version=4).metadata.get("unsir", {}).get("seconds") if path.exists() else None
+    return f"{seconds:.0f}" if seconds else ""
+
+
+def taken_over(profile: str) -> list[str]:
+    """The notebooks that did not run to their end here, and whose published results stand for them."""
+    copies = [p for p in profile_files(profile, "*.ipynb") if p.is_relative_to(published_root())]
+    return [] if results_root() == published_root() else [p.stem for p in copies if p.stem != "99_report"]
+
+
+def cost(profile: str) -> pd.DataFrame:
+    """Seconds of each notebook's last run, as text cells; empty where it never ran in this profile."""
+    rows = [{"notebook": name, "shows": title, "seconds": _seconds(profile, name)} for name, title in _notebooks().items()]
+    return pd.DataFrame(rows)
+
+
+def overview(profiles: Sequence[str]) -> str:
+    """The README's table of notebooks: what each shows, a picture, its findings by profile, the seconds of the last one.
+
+    profiles: the picture is that of the first that ran the notebook. Links are from the repository's root.
+    """
+    found = {profile: findings(profile) for profile in profiles}
+    columns = ["notebook", "picture", *(f"{p}: found" for p in profiles), f"{profiles[-1]}: seconds"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for name, title in _notebooks().items():
+        ran = [p for p in (profiles[0], BENCH, *profiles[1:]) if (results_root() / p / f"{name}.ipynb").exists()]
+        executed = ", ".join(f"[{p}](results/{p}/{name}.ipynb)" for p in ran)
+        cells = [
+            f"[{name}](notebooks/{name}.ipynb)<br>{title.replace('|', '')}" + (f"<br>executed: {executed}" if ran else "")
+        ]
+        cells += [_picture(ran[0], name) if ran else ""]
+        cells += [_found(found[p][found[p].notebook == name]) for p in profiles]
+        cells += [_seconds(profiles[-1], name)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _picture(profile: str, name: str) -> str:
+    pictures = sorted((results_root() / profile / "figures").glob(f"{name}*.png"))
+    return f'<img src="results/{profile}/figures/{pictures[0].name}" width="240">' if pictures else ""
+
+
+def _found(findings: pd.DataFrame) -> str:
+    return "<br>".join(f"{claim}: {counted(lines)}" for claim, lines in findings.groupby("claim", sort=False))

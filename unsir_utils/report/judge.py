@@ -1,0 +1,293 @@
+"""The one place that judges: an effect with an interval over replicates, held against a threshold stated beforehand.
+
+A replicate is a trained network or, where there is only one, a seed of the unlearning. Intervals are Student's t: with three
+to five replicates a bootstrap is too narrow. `claims` says which effects decide which claim.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import pandas as pd
+from scipy.stats import t
+
+ALPHA = 0.05  # chance of a wrong decision among all looks at one claim
+FEWEST = 3  # replicates that may decide anything: of two, the spread is a guess
+MOST = 1000  # replicates beyond which we do not say how many would decide
+
+HOLDS, FAILS, UNDECIDED, UNDEFINED = "holds", "does not hold", "undecided", "undefined"
+NOT_THE_NOISE = f"{HOLDS}, but not because of the noise"
+VERDICTS = (HOLDS, NOT_THE_NOISE, UNDECIDED, FAILS, UNDEFINED)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """mean, and the ends of its confidence interval; n replicates of what (network or seed); sd of one replicate."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    of: str
+    sd: float
+
+    def text(self, digits: int = 1, sign: str = "") -> str:
+        """ "72.9 [71.0, 74.8]"; sign: "+" shows it always."""
+        if math.isnan(self.mean):
+            return UNDEFINED
+        mean, low, high = (f"{round(x, digits) + 0.0:{sign}.{digits}f}" for x in (self.mean, self.low, self.high))
+        return f"{mean} [{low}, {high}]" if self.n > 1 else mean
+
+    def within(self, least: float, most: float) -> Interval:
+        """The same, cut to what the number can be."""
+        return replace(self, low=max(self.low, least), high=min(self.high, most))
+
+    @property
+    def replicates(self) -> str:
+        """ "3 networks", "5 seeds of 1 network" or, of a count, "exact": what the verdict can speak of."""
+        many = f"{self.n} {self.of}{'s' if self.n != 1 else ''}"
+        return {"exact": "exact", "seed": f"{many} of 1 network"}.get(self.of, many)
+
+
+def replicates(values: pd.Series) -> pd.Series:
+    """One value a replicate: a network's mean over its seeds where there are several networks, else each seed's.
+
+    values: by `trained` (which network) and `seed`. One undefined value makes its replicate undefined.
+    """
+    by_network = values.groupby("trained")
+    return by_network.agg(lambda v: v.mean(skipna=False)) if by_network.ngroups > 1 else values
+
+
+def interval(values: pd.Series, alpha: float = ALPHA, step: float = 0.0) -> Interval:
+    """The mean of the replicates with its t interval at confidence 1 - alpha; nan where one of them is, or there is none.
+
+    step: the least by which a value can move, such as one test image in %. The spread counts as at least that: equal values
+    in a few replicates do not prove that the next would be equal.
+    """
+    one_each = replicates(values)
+    n, of = len(one_each), "network" if one_each.index.names == ["trained"] else "seed"
+    mean = one_each.mean(skipna=False) if n else math.nan
+    if math.isinf(mean):
+        return Interval(mean, mean, mean, n, of, math.nan)
+    if n < 2 or math.isnan(mean):
+        return Interval(mean, -math.inf, math.inf, n, of, math.nan)
+    sd = max(one_each.std(), step)
+    reach = t.ppf(1 - alpha / 2, n - 1) * sd / math.sqrt(n)
+    return Interval(mean, mean - reach, mean + reach, n, of, sd)
+
+
+Numbers = pd.Series | tuple[pd.Series, pd.Series]
+
+
+@dataclass(frozen=True, eq=False)
+class Criterion:
+    """One number that a claim is about, and the threshold that it is held against.
+
+    values: the number, by `trained` and `seed`; nan where it is undefined.
+    sense: "at least", "at most" or "beyond" (the bound, in either direction).
+    highest: where a value is censored, `values` hold how low and `highest` how high it may be; inf is allowed.
+    without: the same number for the passes without noise; images: for other images in the noise's place, by name.
+    beside: for methods that say nothing about the noise (a masked logit, Retrain), by name.
+        Each is a series as `values` or, where it is censored, a pair: how low and how high it may be.
+    step: see `interval`. exact: a count that no replicate changes.
+    """
+
+    what: str
+    values: pd.Series
+    sense: str
+    bound: float
+    unit: str = "%"
+    highest: pd.Series | None = None
+    without: Numbers | None = None
+    images: dict[str, Numbers] = field(default_factory=dict)
+    beside: dict[str, Numbers] = field(default_factory=dict)
+    step: float = 0.0
+    exact: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sense not in ("at least", "at most", "beyond"):
+            raise ValueError(f"sense is {self.sense!r}: expected 'at least', 'at most' or 'beyond'")
+
+    @property
+    def threshold(self) -> str:
+        return f"{self.sense} {self.bound:g} {self.unit.removesuffix('s') if self.bound == 1 else self.unit}"
+
+    def of(self, numbers: Numbers) -> Criterion:
+        """The same question about a control."""
+        low, high = numbers if isinstance(numbers, tuple) else (numbers, None)
+        return replace(self, values=low, highest=high, without=None, images={}, beside={})
+
+    def interval(self, alpha: float = ALPHA) -> Interval:
+        if self.exact and len(self.values) == 1:
+            value = float(self.values.iloc[0])
+            return Interval(value, value, value, 1, "exact", 0.0)
+        low = interval(self.values, alpha, self.step)
+        if self.highest is None:
+            return low.within(0, 100) if self.unit == "%" else low
+        high = interval(self.highest, alpha, self.step)
+        mean = low.mean if low.mean == high.mean else math.nan
+        return Interval(mean, low.low, high.high, low.n, low.of, low.sd)
+
+    def outcome(self, alpha: float = ALPHA) -> str:
+        found = self.interval(alpha)
+        if len(self.values) == 0 or self.values.isna().any():
+            return UNDEFINED
+        if found.n < FEWEST and not self.exact:
+            return UNDEFINED if found.n < 2 else UNDECIDED
+        above, below = found.low >= self.bound, found.high < self.bound
+        if self.sense == "at least":
+            return HOLDS if above else FAILS if below else UNDECIDED
+        if self.sense == "at most":
+            return HOLDS if found.high <= self.bound else FAILS if found.low > self.bound else UNDECIDED
+        if above or found.high <= -self.bound:
+            return HOLDS
+        return FAILS if below and found.low > -self.bound else UNDECIDED
+
+    def would_decide(self, alpha: float = ALPHA) -> str:
+        """Roughly how many replicates of this mean and spread would decide; empty where more of them do not help."""
+        found = self.interval(alpha)
+        if self.outcome(alpha) != UNDECIDED or math.isnan(found.mean) or math.isnan(found.sd):
+            return ""
+        bounds = (self.bound, -self.bound) if self.sense == "beyond" else (self.bound,)
+        margin = min(abs(found.mean - bound) for bound in bounds)
+        for n in range(max(FEWEST, found.n), MOST + 1):
+            if t.ppf(1 - alpha / 2, n - 1) * found.sd < margin * math.sqrt(n):
+                return f"about {n} {found.of}s"
+        return f"over {MOST} {found.of}s"
+
+
+@dataclass(frozen=True, eq=False)
+class Test:
+    """One test of a claim: it holds where every criterion does (with `any_of`: where one does).
+
+    claim: its id in unsir_utils/data/claims.yaml. why_not: a reason for which it cannot be judged, if there is one.
+    """
+
+    claim: int | str
+    tested: str
+    criteria: Sequence[Criterion]
+    any_of: bool = False
+    why_not: str = ""
+
+
+def level(criteria: Iterable[Criterion]) -> float:
+    """Holm's level for several looks at one claim: a decision leaves more room for the next. What is undefined is none."""
+    criteria = [c for c in criteria if c.outcome() != UNDEFINED]
+    decided = 0
+    while True:
+        alpha = ALPHA / max(1, len(criteria) - decided)
+        now = sum(c.outcome(alpha) in (HOLDS, FAILS) for c in criteria)
+        if now <= decided:
+            return alpha
+        decided = now
+
+
+def combined(outcomes: Sequence[str], any_of: bool = False) -> str:
+    """One outcome of several criteria, all of which must hold (`any_of`: one)."""
+    decisive, rest = (HOLDS, FAILS) if any_of else (FAILS, HOLDS)
+    for found in (decisive, UNDEFINED, UNDECIDED):
+        if found in outcomes:
+            return found
+    return rest if outcomes else UNDEFINED
+
+
+def judge(tests: Sequence[Test]) -> list[dict[str, str]]:
+    """A line of text cells for each test: what was measured, the verdict, and what the noise has to do with it.
+
+    All criteria of all tests of one claim are looks at it, corrected by Holm; controls are judged at the same level.
+    """
+    lines = []
+    for test in tests:
+        alpha = level(c for other in tests if other.claim == test.claim and not other.why_not for c in other.criteria)
+        lines.append(_Judged(test, alpha).line)
+    return lines
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    test: Test
+    alpha: float
+
+    @cached_property
+    def outcomes(self) -> list[str]:
+        return [c.outcome(self.alpha) for c in self.test.criteria]
+
+    def by_control(self, kind: str) -> dict[str, str]:
+        """What each control of a kind comes to on the same criteria; only controls that all of them have are compared."""
+        named = [{"No noise": c.without} if kind == "without" else getattr(c, kind) for c in self.test.criteria]
+        found = {}
+        for name in [n for n in (named[0] if named else {}) if all(c.get(n) is not None for c in named)]:
+            outcomes = [c.of(v[name]).outcome(self.alpha) for c, v in zip(self.test.criteria, named, strict=True)]
+            found[name] = combined(outcomes, self.test.any_of)
+        return found
+
+    @cached_property
+    def deciding(self) -> Criterion | None:
+        """The criterion on which the verdict hangs."""
+        first, last = (HOLDS, FAILS) if self.test.any_of else (FAILS, HOLDS)
+        hangs_on = [first, UNDEFINED, UNDECIDED, last]
+        ranked = sorted(zip(self.outcomes, self.test.criteria, strict=True), key=lambda pair: hangs_on.index(pair[0]))
+        return ranked[0][1] if ranked else None
+
+    @property
+    def verdict(self) -> str:
+        return UNDEFINED if self.test.why_not else combined(self.outcomes, self.test.any_of)
+
+    @property
+    def line(self) -> dict[str, str]:
+        verdict, same = self.verdict, self.by_control("without") | self.by_control("images")
+        as_well = [name for name, found in same.items() if found == HOLDS]
+        needed = ""
+        if same and verdict == HOLDS:
+            needed = "no" if as_well else "yes" if set(same.values()) == {FAILS} else UNDECIDED
+        c = self.deciding
+        found = c.interval(self.alpha) if c else None
+        beside = self.by_control("beside")
+        counts = {o: self.outcomes.count(o) for o in (HOLDS, FAILS, UNDECIDED, UNDEFINED) if o in self.outcomes}
+        return {
+            "claim": str(self.test.claim),
+            "tested": self.test.tested,
+            "measured": self.test.why_not or (f"{c.what}: {shown(c, self.alpha)}" if c else "nothing was measured"),
+            "holds if": c.threshold if c else "",
+            "criteria": ", ".join(f"{o} {n}" for o, n in counts.items()) if len(self.outcomes) > 1 else "",
+            "replicates": found.replicates if found else "",
+            "would decide": c.would_decide(self.alpha) if c and not self.test.why_not else "",
+            "the noise adds": added_by_noise(c) if c else "",
+            "controls": "; ".join(f"{name} {outcome}" for name, outcome in {**same, **beside}.items()),
+            "noise needed": needed,
+            "verdict": NOT_THE_NOISE if as_well and verdict == HOLDS else verdict,
+        }
+
+
+def shown(c: Criterion, alpha: float = ALPHA) -> str:
+    """A criterion's number with its interval and unit; ends where it is censored."""
+    found = c.interval(alpha)
+    if c.values.empty or c.values.isna().any():
+        missing = int(c.values.isna().sum())
+        return f"undefined in {missing} of {len(c.values)} runs" if len(c.values) else "not measured"
+    if math.isnan(found.mean) or math.isinf(found.mean):
+        return f"known only to lie between {_end(found.low)} and {_end(found.high)} {c.unit} (capped)"
+    return f"{found.text(_digits(c))} {c.unit}"
+
+
+def added_by_noise(c: Criterion) -> str:
+    """UNSIR's number minus that of the passes without noise, paired by replicate, with its 95 % interval."""
+    if c.without is None or isinstance(c.without, tuple) or c.highest is not None:
+        return ""
+    unit = "points" if c.unit == "%" else c.unit
+    difference = c.values - c.without.reindex(c.values.index)
+    if difference.isna().any() or difference.empty:
+        return "undefined"
+    found = interval(difference, ALPHA, c.step)
+    return f"{found.text(_digits(c), '+')} {unit}"
+
+
+def _digits(c: Criterion) -> int:
+    return 1 if c.unit in ("%", "points", "epochs", "times") else 2
+
+
+def _end(value: float) -> str:
+    return "minus infinity" if value == -math.inf else "infinity" if value == math.inf else f"{value:.1f}"

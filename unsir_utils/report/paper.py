@@ -1,0 +1,29 @@
+"""The paper's known cells, from paper.yaml, and the claims that are judged, from claims.yaml."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pandas as pd
+
+from ..data.paths import YAML, read_yaml
+
+PAPER, CLAIMS = YAML / "paper.yaml", YAML / "claims.yaml"
+AT_PAPERS_RATES = "UNSIR (paper's rates)"  # as the tables' notebooks name it
+
+
+@lru_cache(maxsize=1)
+def claims() -> dict[int | str, dict]:
+    """What decides each claim, by its id."""
+    return {claim["id"]: claim for claim in read_yaml(CLAIMS)}
+
+
+def paper_cells(table: str) -> pd.DataFrame:
+    """The known cells of one of the paper's tables: model, row, method, metric, value, source. Unknown cells are absent.
+
+    Raises ValueError for a table that unsir_utils/data/paper.yaml does not hold.
+    """
+    tables = read_yaml(PAPER)["tables"]
+    if table not in tables:
+        raise ValueError(f"{PAPER.name} has no table {table!r}: choose one of {', '.join(tables)}")
+    return pd.DataFrame(tables[table], columns=["model", "row", "method", "metric", "value", "source"])

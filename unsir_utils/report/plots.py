@@ -1,0 +1,189 @@
+"""One look for every figure: print size, colour-blind safe, readable in greyscale, one colour and marker a method."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from IPython.display import Markdown
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+# Okabe and Ito's palette, with a grey and a brown; the marker tells methods apart without colour.
+METHOD_STYLE: dict[str, tuple[str, str]] = {
+    "Original": ("#000000", "o"),
+    "Retrain": ("#0072B2", "s"),
+    "FineTune": ("#56B4E9", "v"),
+    "NegGrad": ("#999999", "^"),
+    "Fisher": ("#CC79A7", "P"),
+    "Masked logits": ("#8C6D31", "X"),
+    "Released": ("#7F3C8D", "p"),
+    "Unlearned noise": ("#5254A3", "<"),
+    "Blank images": ("#AD494A", ">"),
+    "More retain": ("#637939", "H"),
+    "No noise": ("#009E73", "D"),
+    "No noise (paper's rates)": ("#009E73", "D"),
+    "No noise (chosen rates)": ("#009E73", "d"),
+    "UNSIR": ("#D55E00", "*"),
+    "UNSIR (paper's rates)": ("#D55E00", "*"),
+    "UNSIR (chosen rates)": ("#D55E00", "h"),
+}
+RETAIN, FORGET = "#0072B2", "#D55E00"
+
+
+def set_style() -> None:
+    """Call once at the top of a notebook."""
+    sns.set_theme(style="ticks", context="paper", font="DejaVu Sans")
+    plt.rcParams.update({
+        "figure.dpi": 110, "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 9,
+        "axes.labelsize": 9, "legend.frameon": False, "legend.fontsize": 8, "pdf.fonttype": 42,
+        "svg.hashsalt": "unsir", "figure.constrained_layout.use": True,
+    })  # fmt: skip
+
+
+def source(function: Callable) -> Markdown:
+    """A kernel's source, to be read in place; the module keeps the only copy."""
+    return Markdown(f"```python\n{inspect.getsource(function)}```")
+
+
+def image_grid(rows: dict[str, Tensor], columns: Sequence[str] = ()) -> Figure:
+    """A labelled row of pictures for each entry: float or uint8 [n, 3, H, W]; floats are scaled to each picture's range."""
+    n = max(1, *(len(images) for images in rows.values()))
+    figure, axes = plt.subplots(len(rows), n, figsize=(0.75 * n + 1, 0.85 * len(rows)), squeeze=False)
+    for line, (label, images) in zip(axes, rows.items(), strict=True):
+        for axis in line:
+            axis.set(xticks=[], yticks=[])
+            sns.despine(ax=axis, left=True, bottom=True)
+        for axis, image in zip(line, images, strict=False):
+            axis.imshow(_displayable(image), interpolation="nearest")
+        line[0].set_ylabel(label, rotation=0, ha="right", va="center")
+    for axis, title in zip(axes[0], columns, strict=False):
+        axis.set_title(title)
+    return figure
+
+
+def _displayable(image: Tensor) -> np.ndarray:
+    image = image.detach().cpu()
+    if image.is_floating_point():
+        image = image.nan_to_num(0.0, 0.0, 0.0)  # noise that diverged
+        image = (image - image.min()) / (image.max() - image.min()).clamp(min=1e-12)
+    return image.permute(1, 2, 0).numpy()
+
+
+def class_bars(axis: Axes, values: Tensor, names: Sequence[str], forget: Sequence[int], label: str) -> None:
+    """One bar a class, none where its value is undefined; forget classes are hatched, too, to stand out without colour."""
+    for c, value in enumerate(values.tolist()):
+        gone = c in forget
+        axis.bar(c, value, color=FORGET if gone else RETAIN, hatch="///" if gone else None, edgecolor="white", linewidth=0.5)
+    turned = max(map(len, names)) > 3
+    axis.set_xticks(range(len(names)), names, rotation=60 if turned else 0, ha="right" if turned else "center")
+    axis.set(ylabel=label)
+
+
+def reach(values: pd.DataFrame | pd.Series) -> np.ndarray:
+    """How far error bars go below and above their means, [2, n]. values: mean, min and max, as columns or of one row.
+
+    Rounding may put the mean of equal values a hair outside their range, and matplotlib refuses negative lengths.
+    """
+    mean, low, high = (np.atleast_1d(values[name]).astype(float) for name in ("mean", "min", "max"))
+    return np.clip([mean - low, high - mean], 0, None)
+
+
+def method_lines(axis: Axes, records: pd.DataFrame) -> None:
+    """One line a method: A_Dr as a filled and A_Df as an open marker, each the mean over runs with its range.
+
+    records: columns method, A_Dr and A_Df, one row a run. The dashed line is the original's A_Dr.
+    """
+    records = records.astype({"A_Dr": float, "A_Df": float})
+    methods = list(dict.fromkeys(records.method))
+    for y, method in enumerate(methods):
+        runs, (colour, marker) = records[records.method == method], METHOD_STYLE[method]
+        axis.plot([runs.A_Df.mean(), runs.A_Dr.mean()], [y, y], color="0.85", linewidth=2, zorder=0)
+        for metric, fill in (("A_Dr", colour), ("A_Df", "white")):
+            values = runs[metric].agg(["mean", "min", "max"])
+            axis.errorbar(
+                values["mean"], y, xerr=reach(values), color=colour, marker=marker, markersize=6, capsize=2,
+                markerfacecolor=fill, markeredgecolor=colour if fill == "white" else "black", markeredgewidth=0.8,
+            )  # fmt: skip
+    axis.axvline(records[records.method == "Original"].A_Dr.mean(), color="0.6", linestyle="--", linewidth=0.8, zorder=0)
+    axis.set(yticks=range(len(methods)), yticklabels=methods, ylim=(len(methods) - 0.5, -0.5), xlim=(-4, 104))
+
+
+def sweep_lines(
+    axis: Axes,
+    records: pd.DataFrame,
+    x: str,
+    xlabel: str,
+    log: bool = False,
+    metrics: Sequence[str] = ("A_Dr", "A_Df"),
+) -> None:
+    """A_Dr (filled markers, solid) and A_Df (open, dashed) of each method against a setting: mean and range over the runs.
+
+    records: columns method, A_Dr, A_Df and `x`, one row a run. log: the setting's axis, linear around 0 where 0 is tried.
+    """
+    for method, runs in records.groupby("method", sort=False):
+        colour, marker = METHOD_STYLE[method]
+        for metric in metrics:
+            fill, line = (colour, "-") if metric == "A_Dr" else ("white", "--")
+            values = runs.astype({metric: float}).groupby(x)[metric].agg(["mean", "min", "max"])
+            axis.errorbar(
+                values.index, values["mean"], yerr=reach(values), color=colour, marker=marker, markerfacecolor=fill,
+                linestyle=line, markersize=5, capsize=2, linewidth=1.2,
+                label=f"{method}, {metric}" if len(metrics) > 1 else method,
+            )  # fmt: skip
+    if log:
+        ticks = sorted(records[x].unique())
+        smallest = min((t for t in ticks if t > 0), default=1)
+        axis.set_xscale("symlog" if ticks[0] == 0 else "log", **({"linthresh": smallest} if ticks[0] == 0 else {}))
+        axis.set_xticks(ticks, [f"{t:g}" for t in ticks], rotation=45 if len(ticks) > 5 else 0)
+        axis.minorticks_off()
+    axis.set(xlabel=xlabel, ylabel="test accuracy (%)", ylim=(-4, 104))
+
+
+def heat_map(axis: Axes, records: pd.DataFrame, x: str, y: str, value: str, label: str, around_zero: bool = False) -> None:
+    """The mean of `value` over the runs at each pair of settings, written into its cell; a scale of 0 to 100.
+
+    around_zero: for differences, white at 0, with signs; the scale reaches as far as they do, but at least 10 points.
+    """
+    runs = records.astype({value: float}).groupby([y, x])[value]
+    table = runs.mean().unstack(x).sort_index(ascending=False)  # a pivot would drop what is undefined throughout
+    table = table.round() + 0.0 if around_zero else table  # + 0.0: no "-0" in a cell
+    reach = max(10.0, table.abs().max().max())
+    scale = {"vmin": -reach, "vmax": reach, "cmap": "PuOr"} if around_zero else {"vmin": 0, "vmax": 100, "cmap": "cividis"}
+    cells = axis.pcolormesh(table.to_numpy(), edgecolors="white", linewidth=0.5, **scale)
+    for (row, column), number in np.ndenumerate(table.to_numpy()):
+        if np.isfinite(number):
+            dark = sum(cells.cmap(cells.norm(number))[:3]) < 1.2
+            shown = f"{number:+.0f}" if around_zero else f"{number:.0f}"
+            centre = {"ha": "center", "va": "center", "color": "white" if dark else "0.15"}
+            axis.text(column + 0.5, row + 0.5, shown, fontsize=7, **centre)
+    axis.set_xticks(
+        np.arange(table.shape[1]) + 0.5, [f"{t:g}" for t in table.columns], rotation=60 if table.shape[1] > 4 else 0
+    )
+    axis.set_yticks(np.arange(table.shape[0]) + 0.5, [f"{t:g}" for t in table.index])
+    axis.set_title(label)
+    axis.tick_params(length=0)
+    axis.set_ylim(max(1, len(table)), 0)
+    sns.despine(ax=axis, left=True, bottom=True)
+
+
+def mark_cell(axis: Axes, records: pd.DataFrame, x: str, y: str, pair: Sequence[float], **style: str | float) -> None:
+    """A frame in the cell of `heat_map` at `pair`, a value of `x` and one of `y`; style: of matplotlib's Rectangle."""
+    column = sorted(records[x].unique()).index(pair[0])
+    row = sorted(records[y].unique(), reverse=True).index(pair[1])
+    axis.add_patch(plt.Rectangle((column + 0.05, row + 0.05), 0.9, 0.9, fill=False, **style))
+
+
+def legend_below(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
+    """One legend for all panels, under them; what several share stands once, a panel's suffix "(...)" left out."""
+    entries = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            entries.setdefault(re.sub(r" \([^)]*\)", "", label), handle)
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)

@@ -1,0 +1,127 @@
+"""Judges published records anew, without running anything: after a change of a threshold, or of how it is judged.
+
+python -m unsir_utils.report.rejudge --profile laptop
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import papermill
+
+from ..data.paths import REPOSITORY, published_root
+from ..workshop.run import profile_values
+from . import claims
+from .judge import Test, judge
+from .tables import Results
+
+Records = Callable[[str], pd.DataFrame]  # name of a notebook's saved records -> the records
+TEST_IMAGES = {"cifar10": (1000, 10), "cifar100": (100, 100), "shapes": (100, None), "faces": (50, None)}  # a class; classes
+
+
+def images_of(data: dict) -> tuple[int, int]:
+    """(test images a class, classes) of a data set, by the arguments of `data.load`."""
+    images, classes = TEST_IMAGES[data["name"]]
+    return images, classes or data["n_classes"]
+
+
+def _first_table(read: Records, p: dict) -> list[Test]:
+    return claims.tables(read("records"), p["relearning"]["cap"], *images_of(p["data"]))
+
+
+def _later_table(read: Records, p: dict) -> list[Test]:
+    """02, whose networks have data of their own, and 03."""
+    records, accuracy = read("records"), read("numbers")
+    sizes = {name: images_of(p["data"].get(name, p["data"])) for name in p["recipes"]}
+    images, classes = ({name: size[i] for name, size in sizes.items()} for i in (0, 1))
+    tests = claims.tables(records, p["relearning"]["cap"], images, classes, row="network")
+    for name, size in sizes.items():
+        original = float(accuracy[f"accuracy of {name}, %"].iloc[0])
+        tests += claims.works_on(name, records[records.network == name], original, *size)
+    return tests
+
+
+def _efficiency(read: Records, p: dict) -> list[Test]:
+    passes = read("passes").set_index("method")["times UNSIR, released settings"].astype(float)
+    counted = claims.counted({name: passes[name] for name in ("Retrain", "Fisher (loop)")})
+    return counted + claims.any_number(read("records"), images_of(p["data"])[0])
+
+
+def _forget_images(test: Callable[..., list[Test]], read: Records, p: dict, *names: str) -> list[Test]:
+    """Of a notebook whose test takes its records, some parameters and the number of forget test images."""
+    return test(read("records"), *(p[name] for name in names), images_of(p["data"])[0] * len(p["forget"]))
+
+
+def _in_turn(read: Records, p: dict) -> list[Test]:
+    asked = sum(map(len, p["requests"]))
+    return claims.in_turn(read("records"), images_of(p["data"])[0] * asked, asked)
+
+
+def _rates(read: Records, p: dict) -> list[Test]:
+    step = 100 / (images_of(p["data"])[0] * len(p["forget"]))
+    return claims.rates(read("records"), read("originals"), p["paper_rates"], step)
+
+
+JUDGED: dict[str, Callable[[Records, dict], list[Test]]] = {
+    "01_cifar10": _first_table,
+    "02_cifar100": _later_table,
+    "03_faces": _later_table,
+    "04_prediction_distribution": partial(_forget_images, claims.spread),
+    "05_weight_distance": lambda read, p: claims.distance(read("records")),
+    "06_efficiency": _efficiency,
+    "07_sequential": _in_turn,
+    "08_gradcam": lambda read, p: claims.looks_away(read("records")),
+    "09_learning_rates": _rates,
+    "10_gold_standard": lambda read, p: claims.like_retrained(read("records")),
+    "11_retain_share": lambda read, p: _forget_images(claims.small_share, read, p, "share_of_claim"),
+    "12_noise_penalty": lambda read, p: _forget_images(claims.penalty, read, p, "paper_penalty"),
+    "13_repair_steps": partial(_forget_images, claims.heals),
+    "14_released_code": lambda read, p: claims.slips(read("records"), 100 / images_of(p["data"])[0]),
+    "15_how_little": lambda read, p: claims.presets(read("confirmed_records"), 100 / images_of(p["data"])[0]),
+    "16_does_the_noise_matter": lambda read, p: claims.noise_matters(read("records"), images_of(p["data"])[0]),
+}
+
+
+def parameters(notebook: str, profile: str) -> dict:
+    """A notebook's parameters in a profile: its own values, overridden."""
+    inspected = papermill.inspect_notebook(str(REPOSITORY / "notebooks" / f"{notebook}.ipynb"))
+    return {name: ast.literal_eval(p["default"]) for name, p in inspected.items()} | profile_values(profile).get(
+        notebook, {}
+    )
+
+
+def lines(notebook: str, profile: str, folder: Path) -> list[dict[str, str]]:
+    """The findings of a notebook, from the tables and numbers that it saved in `folder`."""
+
+    def read(name: str) -> pd.DataFrame:
+        if name == "numbers":
+            return pd.read_json(folder / "numbers" / f"{notebook}.json", lines=False, typ="series").to_frame().T
+        return pd.read_csv(folder / "tables" / f"{notebook}_{name}.csv")
+
+    return judge(JUDGED[notebook](read, parameters(notebook, profile)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("notebooks", nargs="*", help="default: all that are published")
+    parser.add_argument("--profile", default="laptop")
+    arguments = parser.parse_args()
+    if unknown := sorted(set(arguments.notebooks) - set(JUDGED)):
+        sys.exit(f"nothing is judged of {', '.join(unknown)}: choose among {', '.join(JUDGED)}")
+    os.environ["UNSIR_RESULTS"] = str(published_root())
+    folder = published_root() / arguments.profile
+    for notebook in arguments.notebooks or [name for name in JUDGED if (folder / f"{name}.ipynb").exists()]:
+        found = lines(notebook, arguments.profile, folder)
+        Results(notebook, arguments.profile).findings(found, "Judged from the published records.")
+        print(f"{notebook:<27} {', '.join(line['verdict'] for line in found)}")
+
+
+if __name__ == "__main__":
+    main()

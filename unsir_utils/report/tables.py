@@ -1,0 +1,193 @@
+"""Where a notebook puts its tables, figures, numbers and seconds, and how: runs/<profile>/<kind>/<notebook>."""
+
+from __future__ import annotations
+
+import json
+import math
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib.figure import Figure
+
+from ..data.paths import results_root
+from ..workshop.provenance import environment, networks_asked_for
+from .judge import Test, judge
+from .paper import AT_PAPERS_RATES, paper_cells
+
+SHOWN = ["claim", "tested", "measured", "holds if", "replicates", "the noise adds", "verdict"]  # of a finding, in a notebook
+
+
+class Results:
+    """Writes what one notebook finds. profile: its folder under runs/."""
+
+    def __init__(self, notebook: str, profile: str) -> None:
+        self.notebook, self.profile = notebook, profile
+        self.verdicts: dict[str, str] = {}
+        self.folder = results_root() / profile
+
+    def _path(self, kind: str, suffix: str, name: str = "") -> Path:
+        path = self.folder / kind / f"{self.notebook}{'_' + name if name else ''}.{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def table(self, frame: pd.DataFrame, caption: str, name: str = "", timed: bool = False) -> None:
+        """Saves a table of text cells as csv, Markdown and LaTeX (booktabs); the caption gets the profile.
+
+        timed: it holds seconds, which no two runs share: it goes where the seconds go, apart from what stays the same.
+        """
+        kind = "seconds" if timed else "tables"
+        caption = f"{caption} Profile: {self.profile}."
+        frame.to_csv(self._path(kind, "csv", name), index=False, lineterminator="\n")
+        self._path(kind, "md", name).write_text(f"{markdown(frame)}\n\n{caption}\n")
+        latex = frame.map(_latex_escape).rename(columns=_latex_escape)
+        label = f"tab:{self.notebook}{'_' + name if name else ''}"
+        text = latex.to_latex(index=False, caption=_latex_escape(caption), label=label, escape=False)
+        self._path(kind, "tex", name).write_text(text)
+
+    def shown(self, frame: pd.DataFrame, caption: str, name: str = "") -> Markdown:
+        """`table`, shown in the notebook, too."""
+        self.table(frame, caption, name)
+        return Markdown(f"{markdown(frame)}\n\n*{caption}*")
+
+    def judged(self, tests: Sequence[Test], caption: str, timed: bool = False) -> Markdown:
+        """Saves the verdicts on `tests`, for 99_report to gather; shows what decides."""
+        lines = judge(tests)
+        self.verdicts |= {f"{line['claim']}, {line['tested']}": line["verdict"] for line in lines}
+        return Markdown(self.findings(lines, caption, timed))
+
+    def findings(self, lines: list[dict], caption: str, timed: bool = False) -> str:
+        """Saves what `judge` returned, for 99_report to gather; returns what decides as a Markdown table."""
+        frame = pd.DataFrame(lines)
+        self.table(frame, caption, "findings", timed)
+        return f"{markdown(frame[SHOWN])}\n\n*{caption}*"
+
+    def beside_paper(self, table: str, found: pd.DataFrame) -> None:
+        """Saves the known cells of one of the paper's tables beside ours, for 99_report to gather.
+
+        found: model, row, method, metric, value; one line a seed. What was not measured stays blank.
+        """
+        keys, lines = ["model", "row", "method", "metric"], []
+        for cell in paper_cells(table).itertuples():
+            ours = found[(found[keys] == [cell.model, cell.row, cell.method, cell.metric]).all(axis=1)].value
+            lines.append(
+                {
+                    "table": table,
+                    "network": cell.model,
+                    "#forget": str(cell.row),
+                    "method": cell.method,
+                    "metric": f"{cell.metric} (%)",
+                    "paper": f"{cell.value:.2f}",
+                    "ours": mean_std(ours),
+                    "difference": f"{ours.mean() - cell.value:+.1f}" if len(ours) else "",
+                    "source": cell.source,
+                }
+            )
+        self.table(pd.DataFrame(lines), f"The paper's known cells ({table}) beside ours.", "paper")
+
+    def with_paper(self, table: str, records: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+        """`summary` and, as columns, the paper's known cells of one of its tables, which `beside_paper` saves beside ours.
+
+        records: network, number of forget classes, method, A_Dr, A_Df (in that order), one line a seed; summary: the same
+        three keys first. What the paper calls UNSIR is UNSIR at the paper's rates here.
+        """
+        long = records.set_axis(["model", "row", "method", "A_Dr", "A_Df"], axis=1)
+        long = long.melt(["model", "row", "method"], var_name="metric")
+        self.beside_paper(table, long.replace({"method": {AT_PAPERS_RATES: "UNSIR"}}))
+        known = paper_cells(table).replace({"method": {"UNSIR": AT_PAPERS_RATES}})
+        known = known.set_index(["metric", "model", "row", "method"]).value.map("{:.2f}".format).to_dict()
+        keys = list(summary.iloc[:, :3].itertuples(index=False, name=None))
+        return summary.assign(**{f"paper {m} (%)": [known.get((m, *key), "") for key in keys] for m in ("A_Dr", "A_Df")})
+
+    def records(self, frame: pd.DataFrame, name: str = "records") -> None:
+        """Saves the long-format csv, one row a case and seed, seconds in a file of their own."""
+        timed = [c for c in frame.columns if c.startswith("seconds")]
+        frame.drop(columns=timed).to_csv(self._path("tables", "csv", name), index=False, lineterminator="\n")
+        if timed:
+            frame.to_csv(self._path("seconds", "csv", name), index=False, lineterminator="\n")
+
+    def figure(self, figure: Figure, name: str = "", timed: bool = False, alt: str = "") -> None:
+        """Saves a figure as png and pdf, the profile in its corner; timed as in `table`.
+
+        alt: what is drawn, for those who cannot see it; it stands in both files and beside the picture in README.
+        """
+        kind = "seconds" if timed else "figures"
+        figure.text(0.995, -0.01, f"profile: {self.profile}", ha="right", va="top", fontsize=6, color="0.45")
+        png, pdf = {"Description": alt}, {"CreationDate": None, "Subject": alt}
+        figure.savefig(self._path(kind, "png", name), dpi=160, bbox_inches="tight", metadata=png)
+        figure.savefig(self._path(kind, "pdf", name), bbox_inches="tight", metadata=pdf)
+
+    def numbers(self, **numbers: float | int | str | list | None) -> None:
+        """Saves every number that the notebook's prose or the README quotes, and which trained models it needed.
+
+        A number that is not finite is saved as null: it is undefined.
+        """
+        about = {**{k: _finite(v) for k, v in numbers.items()}, "environment": environment()}
+        text = json.dumps(about, indent=1, allow_nan=False, default=lambda scalar: scalar.item())
+        self._path("numbers", "json").write_text(text + "\n")
+        models = pd.DataFrame(sorted(networks_asked_for().items()), columns=["model", "seconds"]).round(1)
+        models.to_csv(self._path("seconds", "csv", "models"), index=False, lineterminator="\n")
+
+    def closed(self, **numbers: float | int | str | list | None) -> Markdown:
+        """The end of a notebook: saves `numbers` and its verdicts; shows what they depend on besides the code."""
+        self.numbers(**numbers, **self.verdicts)
+        return Markdown("Made with " + ", ".join(f"{k} {v}" for k, v in environment().items()) + ".")
+
+
+def _finite(number: object) -> object:
+    """A number that JSON can hold, also within a list; None for one that is not finite."""
+    if isinstance(number, list):
+        return [_finite(n) for n in number]
+    return None if isinstance(number, float) and not math.isfinite(number) else number
+
+
+def mean_std(values: pd.Series, digits: int = 1) -> str:
+    """ "mean ± std" (sample standard deviation); the mean alone of one; empty of none. Undefined ones: left out, told."""
+    defined = values.dropna()
+    if defined.empty:
+        return "undefined" if len(values) else ""
+    mean, missing = f"{defined.mean():.{digits}f}", len(values) - len(defined)
+    told = f" ({missing} undefined)" if missing else ""
+    return (mean if len(defined) < 2 else f"{mean} ± {defined.std():.{digits}f}") + told
+
+
+def mean_capped(values: pd.Series, cap: int) -> str:
+    """Mean relearn time, in epochs or steps; a missing one is past the cap, counts as it and marks the mean with ">".
+
+    Of no value, as where every network diverged, it is undefined.
+    """
+    if values.empty:
+        return "undefined"
+    return (">" if values.isna().any() else "") + f"{values.fillna(cap).mean():.1f}".removesuffix(".0")
+
+
+def bullets(*lines: str) -> Markdown:
+    """A list, one line an entry."""
+    return Markdown("\n".join(f"- {line}" for line in lines))
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """A Markdown table of text cells, as they are; what is missing among them is undefined."""
+    cells = frame.astype(object).where(frame.notna(), "undefined").replace("nan", "undefined")
+    return cells.to_markdown(index=False, disable_numparse=True)
+
+
+LATEX = {
+    "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "&": r"\&", "%": r"\%", "_": r"\_",
+    "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "<": "$<$", ">": "$>$", "|": "$|$", "±": r"$\pm$", "×": r"$\times$",
+    "λ": r"$\lambda$", "µ": r"$\mu$", "μ": r"$\mu$", "≤": r"$\leq$", "≥": r"$\geq$", "−": "$-$", "²": "$^2$",
+    "→": r"$\to$", "–": "--", "—": "---", "…": r"\ldots{}", "“": "``", "”": "''", "‘": "`", "’": "'",
+    "°": r"$^\circ$", "\n": " ",
+}  # fmt: skip
+
+
+def _latex_escape(text: object) -> str:
+    """Text that LaTeX sets as it is, in ASCII: a letter that it has no command for here loses its accent, or becomes "?"."""
+    return "".join(LATEX.get(c) or _ascii(c) for c in str(text))
+
+
+def _ascii(character: str) -> str:
+    plain = unicodedata.normalize("NFD", character).encode("ascii", "ignore").decode()
+    return "".join(LATEX.get(c, c) for c in plain) or ("" if unicodedata.combining(character) else "?")

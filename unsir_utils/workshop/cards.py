@@ -1,0 +1,57 @@
+"""How many notebooks run at once, and on which GPU each: one a card; without a GPU as many as the cores can feed.
+
+python -m unsir_utils.workshop.cards prints the number, for make.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+
+from filelock import FileLock, Timeout
+
+from ..data.paths import results_root
+
+
+def cards() -> list[str]:
+    """The NVIDIA GPUs that a run may use; none with UNSIR_DEVICE=cpu, one where UNSIR_DEVICE names it."""
+    if device := os.environ.get("UNSIR_DEVICE"):
+        return [] if device == "cpu" else [device]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60).stdout.splitlines()
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    found = [str(n) for n in range(sum(line.startswith("GPU ") for line in listed))]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return found if visible is None or not found else [name for name in visible.split(",") if name not in ("", "-1")]
+
+
+def jobs() -> int:
+    """One a card; else one for each UNSIR_THREADS (1) of the cores that this process may use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(cards()) or max(1, cores // int(os.environ.get("UNSIR_THREADS") or 1))
+
+
+@contextlib.contextmanager
+def own_card() -> Iterator[None]:
+    """Kernels started meanwhile see one card, which no other run holds, where there are several and one is free."""
+    found = cards()
+    for card in found if len(found) > 1 else ():
+        results_root().mkdir(parents=True, exist_ok=True)
+        lock = FileLock(results_root() / f".card-{card}.lock", timeout=0)
+        with contextlib.suppress(Timeout), lock:
+            before = os.environ.get("CUDA_VISIBLE_DEVICES")
+            os.environ["CUDA_VISIBLE_DEVICES"] = card
+            try:
+                yield
+            finally:
+                os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+                os.environ.update({"CUDA_VISIBLE_DEVICES": before} if before is not None else {})
+            return
+    yield
+
+
+if __name__ == "__main__":
+    print(jobs())

@@ -1,0 +1,94 @@
+"""What a result was made from: data sets and trained networks say so where they are handed out, and `cases` listens."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+import torchvision
+
+from ..data.sets import Data, load
+from ..engine.precision import device, precision_setting, uses_bfloat16
+
+LISTENING: list[dict[str, dict]] = []  # the innermost last
+ASKED_FOR: dict[str, float] = {}  # name -> seconds of training, of the networks that this process was handed
+
+
+@contextmanager
+def listening() -> Iterator[dict[str, dict]]:
+    """Collects what is handed out meanwhile. data: arguments of `load` -> Data.id; networks: name -> checksum, seconds."""
+    heard = {"data": {}, "networks": {}}
+    LISTENING.append(heard)
+    try:
+        yield heard
+    finally:
+        LISTENING.pop()
+
+
+def tell(kind: str, name: str, value: object) -> None:
+    if kind == "networks":
+        ASKED_FOR[name] = value["seconds"]
+    for heard in LISTENING:
+        heard[kind][name] = value
+
+
+def networks_asked_for() -> dict[str, float]:
+    """Name -> seconds of training, of every network that this process was handed, in kept cases, too."""
+    return dict(ASKED_FOR)
+
+
+def load_once(name: str, **options: object) -> Data:
+    """`data.load`, kept for the next call. A folder whose files changed is read again."""
+    arguments = {"name": name, **options}
+    found = _load(tuple(sorted(arguments.items())), state(name))
+    tell("data", json.dumps(arguments, sort_keys=True, default=str), found.id)
+    return found
+
+
+@lru_cache(maxsize=2)
+def _load(arguments: tuple[tuple, ...], state: str) -> Data:
+    return load(**dict(arguments))
+
+
+load_once.cache_clear = _load.cache_clear
+
+
+def state(name: str) -> str:
+    """What else a data set of this name depends on in this process: the machine, and the files of a folder."""
+    kind, _, path = name.partition(":")
+    files = sorted(Path(path).expanduser().rglob("*")) if kind == "folder" else []
+    stamps = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
+    return f"{machine()} {hashlib.blake2b(repr(stamps).encode()).hexdigest() if stamps else ''}"
+
+
+def machine() -> str:
+    """What numbers depend on besides code, arguments, data and networks: versions, the device really used, precision.
+
+    Not the number of threads, which reaches only the order of summation.
+    """
+    used = device()
+    instructions = [torch.backends.cpu.get_cpu_capability(), os.environ.get("ONEDNN_MAX_CPU_ISA", "")]
+    on = torch.cuda.get_device_name(used) if used.type == "cuda" else f"{used.type} {instructions}"
+    precision = f"precision {precision_setting()}, bfloat16 {uses_bfloat16(used)}"
+    return f"torch {torch.__version__}, torchvision {torchvision.__version__}, {on}, {precision}"
+
+
+def environment() -> dict[str, str | int]:
+    """What the numbers depend on besides the code."""
+    used = device()
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "device": torch.cuda.get_device_name(used) if used.type == "cuda" else f"CPU, {platform.machine()}",
+        "precision": precision_setting(),
+        "bfloat16": str(uses_bfloat16(used)).lower(),
+        "threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,340 @@
+"""Trained models, each named by its whole recipe, trained once and kept with a checksum.
+
+Any notebook may ask first: a file lock lets one process train while the others wait, and an interrupted training goes on
+after the last epoch that it saved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import operator
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ..data.paths import models_root
+from ..data.sets import Data
+from ..engine import checks
+from ..engine.precision import precision, precision_setting
+from ..engine.samples import Samples, chunks
+from ..engine.state import seeded
+from ..engine.training import flush_tiny_weights, one_epoch, parameter_groups
+from ..metrics import evaluate
+from . import models
+from .progress import progress
+from .provenance import tell
+
+FOLDER = models_root()
+SAVE_EVERY_S = 20.0  # a state smaller than this much work is not worth its write
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is made: everything that its weights depend on, but for the machine.
+
+    training: "onecycle" (SGD with Nesterov momentum, one-cycle learning rate peaking at `lr`), "adamw" (the same cycle, for
+        transformers) or "released" (the released notebook's: Adam at `lr`, weight decay 1e-4, gradients clipped by value at
+        0.1, learning rate halved when the TEST loss stalls for 3 epochs).
+    weights: name in torchvision's weights API ("IMAGENET1K_V1") that the body starts from; None: at random.
+    head_factor: the head learns at head_factor * lr.
+    left_out: classes whose samples are not trained on; the forget classes of a retrained model.
+
+    Raises ValueError for a value that is none.
+    """
+
+    architecture: str
+    epochs: int
+    training: str = "onecycle"
+    lr: float = 0.05
+    batch_size: int = 64
+    weights: str | None = None
+    head_factor: float = 1.0
+    left_out: tuple[int, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.training not in TRAININGS:
+            raise ValueError(f"unknown training {self.training!r}: choose one of {', '.join(TRAININGS)}")
+        if not isinstance(self.architecture, str) or not isinstance(self.weights, str | None):
+            raise ValueError(f"architecture and weights are {self.architecture!r} and {self.weights!r}: expected names")
+        checks.counts(epochs=self.epochs, batch_size=self.batch_size)
+        settings = {name: _number(name, getattr(self, name)) for name in ("lr", "head_factor")}
+        checks.positive(**settings)
+        if isinstance(self.left_out, str) or not isinstance(self.left_out, Iterable):
+            raise ValueError(f"left_out is {self.left_out!r}: expected a list of classes")
+        settings["left_out"] = tuple(sorted(_whole("left_out", c) for c in self.left_out))
+        settings["seed"] = _whole("seed", self.seed)
+        for name, value in settings.items():
+            object.__setattr__(self, name, value)
+
+    def name(self, data: Data) -> str:
+        """A readable file name; the hash at its end covers every field, the data's fingerprint and the precision."""
+        about = json.dumps([asdict(self), data.id, precision_setting()])
+        digest = hashlib.blake2b(about.encode(), digest_size=4).hexdigest()
+        without = f"-without-{'-'.join(map(str, self.left_out))}" if self.left_out else ""
+        architecture = self.architecture.replace("/", "")
+        return f"{data.name}-{architecture}-{self.training}-{self.epochs}ep{without}-seed{self.seed}-{digest}"
+
+
+RELEASED = dict(training="released", lr=0.01, batch_size=256)  # the rest of the released notebook's recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A model of the store. history: one record an epoch; seconds: of training alone; sha256: of its file."""
+
+    model: nn.Module
+    history: list[dict]
+    seconds: float
+    recipe: Recipe
+    name: str
+    sha256: str
+
+
+def trained(recipe: Recipe, data: Data, folder: Path | None = None) -> Trained:
+    """The model of this recipe on this data, trained now if it never was; on the data's device.
+
+    A stored file that fails its checksum is set aside under a name that ends in .damaged, with a warning, and the
+    model is trained again. The folder need not be writable for a model that is finished. Raises OSError, with what to do,
+    where one is to be trained and cannot be stored.
+    """
+    if recipe.left_out:
+        checks.forget_classes(recipe.left_out, data.n_classes)
+    folder = folder or FOLDER
+    path = folder / f"{recipe.name(data)}.safetensors"
+    if not _is_sound(path):
+        with _lock(path):
+            if not _is_sound(path):
+                if path.exists() and path.with_suffix(".json").exists():
+                    _set_aside(path, "fails its checksum; the model is trained again")
+                _train(recipe, data, path)
+    record = json.loads(path.with_suffix(".json").read_text())
+    model = models.build(recipe.architecture, data.n_classes)
+    model.load_state_dict(load_file(path))
+    model = _place(model, data.train.device)
+    return handed_out(Trained(model, record["history"], record["seconds"], recipe, path.stem, record["sha256"]))
+
+
+def handed_out(found: Trained) -> Trained:
+    """Notes who was asked for: every way to a model of the store ends here."""
+    tell("networks", found.name, {"sha256": found.sha256, "seconds": found.seconds})
+    return found
+
+
+def checksum(name: str) -> str | None:
+    """Of the stored model of this name, as its record says; None where there is none."""
+    try:
+        return json.loads((FOLDER / f"{name}.json").read_text())["sha256"]
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        return None  # a damaged record vouches for nothing
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        return json.loads(path.with_suffix(".json").read_text())["sha256"] == _sha256(path)
+    except (FileNotFoundError, json.JSONDecodeError, KeyError):
+        return False
+
+
+@contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """One process trains while the others wait."""
+    lock = FileLock(path.with_suffix(".lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise OSError(
+            f"{path.stem} is to be trained, but {path.parent} cannot be written ({error}): "
+            "make it writable, or name another folder in the environment variable UNSIR_MODELS"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _set_aside(path: Path, why: str) -> None:
+    aside = path.with_name(f"{path.name}.damaged")
+    path.replace(aside)
+    warnings.warn(f"{path.name} {why}. The damaged file is kept as {aside}", stacklevel=4)
+
+
+@dataclass(eq=False)
+class _Training:
+    """A training between two epochs. state: epochs done, their history, seconds."""
+
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    state: dict
+
+    @classmethod
+    def new(cls, recipe: Recipe, n_classes: int, train: Samples) -> _Training:
+        model = _place(models.build(recipe.architecture, n_classes, recipe.seed, recipe.weights), train.device)
+        steps = recipe.epochs * len(chunks(torch.arange(len(train)), recipe.batch_size))
+        groups = parameter_groups(model, recipe.lr, recipe.head_factor, train.inputs(slice(0, 2)))
+        return cls(model, *TRAININGS[recipe.training](groups, steps), {"epoch": 0, "history": [], "seconds": 0.0})
+
+    def resume(self, file: Path, epochs: int) -> None:
+        saved = torch.load(file, map_location=next(self.model.parameters()).device, weights_only=True)
+        for name in ("model", "optimiser", "schedule"):
+            getattr(self, name).load_state_dict(saved[name])
+        self.state = {name: saved[name] for name in self.state}
+        if not 0 < self.state["epoch"] == len(self.state["history"]) < epochs:
+            raise ValueError(f"it stands after {self.state['epoch']} of {epochs} epochs")
+
+    def save(self, file: Path) -> None:
+        parts = {name: getattr(self, name).state_dict() for name in ("model", "optimiser", "schedule")}
+        write(file, lambda to: torch.save({**self.state, **parts}, to))
+
+
+def _begin(recipe: Recipe, n_classes: int, train: Samples, partial: Path) -> _Training:
+    """A new training, or an interrupted one that goes on."""
+    training = _Training.new(recipe, n_classes, train)
+    if not partial.exists():
+        return training
+    try:
+        training.resume(partial, recipe.epochs)
+        return training
+    except Exception as error:  # what zip, pickle and storage raise; or it is another training's
+        _set_aside(partial, f"cannot be gone on from ({type(error).__name__}); the training starts anew")
+        return _Training.new(recipe, n_classes, train)
+
+
+def _train(recipe: Recipe, data: Data, path: Path) -> None:
+    train, watched = data.train.without(recipe.left_out), data.test.without(recipe.left_out)
+    partial = path.with_suffix(".partial")
+    training = _begin(recipe, data.n_classes, train, partial)
+    done, saved = training.state["epoch"], time.perf_counter()
+    kept = done
+    try:
+        for _ in progress(range(done, recipe.epochs), f"train {recipe.architecture}", initial=done, total=recipe.epochs):
+            _epoch(training, recipe, train, watched)
+            if time.perf_counter() - saved > SAVE_EVERY_S:
+                kept = training.state["epoch"] if _saved(training, partial) else kept
+                saved = time.perf_counter()
+    except KeyboardInterrupt:
+        where = f"{kept} of {recipe.epochs} epochs are kept in {partial}" if kept else "nothing was kept yet"
+        print(f"Training of {path.stem} was interrupted: {where}; the same call goes on from there.", file=sys.stderr)
+        raise
+    _keep(training, recipe, data, path)
+    partial.unlink(missing_ok=True)
+
+
+def _epoch(training: _Training, recipe: Recipe, train: Samples, watched: Samples) -> None:
+    model, optimiser, schedule, state = training.model, training.optimiser, training.schedule, training.state
+    by_batch, start = recipe.training != "released", time.perf_counter()
+    with seeded(1000 * recipe.seed + state["epoch"], train.device):
+        losses = one_epoch(
+            model,
+            train.shuffled(recipe.batch_size),
+            optimiser,
+            clip_value=None if by_batch else 0.1,
+            schedule=schedule if by_batch else None,
+        )
+    flush_tiny_weights(model)
+    record = {"epoch": state["epoch"] + 1, "train_loss": sum(losses) / len(losses), "lr": optimiser.param_groups[0]["lr"]}
+    if not by_batch:
+        record["test_loss"], record["test_accuracy"] = evaluate(model, watched)
+        schedule.step(record["test_loss"])
+    state["seconds"] += time.perf_counter() - start
+    state["history"].append(record)
+    state["epoch"] += 1
+
+
+def _saved(training: _Training, partial: Path) -> bool:
+    """Whether there was room for the state; training goes on without."""
+    try:
+        training.save(partial)
+    except OSError as error:
+        warnings.warn(f"{partial} could not be written ({error}): if interrupted, the training starts anew", stacklevel=2)
+        return False
+    return True
+
+
+def _keep(training: _Training, recipe: Recipe, data: Data, path: Path) -> None:
+    model, state = training.model, training.state
+    try:
+        write(path, lambda to: save_file({k: v.contiguous() for k, v in model.state_dict().items()}, to))
+        about = {
+            "recipe": asdict(recipe),
+            "data": data.id,
+            "sha256": _sha256(path),
+            "precision": str(precision(model, data.train.device)),
+            "torch": torch.__version__,
+            "seconds": state["seconds"],
+            "history": state["history"],
+        }
+        write(path.with_suffix(".json"), lambda to: to.write_text(json.dumps(about, indent=1)))
+    except (OSError, SafetensorError) as error:
+        raise OSError(
+            f"{path.stem} is trained but could not be stored in {path.parent} ({error}): make room there, or name another "
+            "folder in the environment variable UNSIR_MODELS"
+        ) from error
+
+
+def _one_cycle(groups: list[dict], steps: int) -> tuple:
+    sgd = torch.optim.SGD(groups, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
+    return sgd, _cycle(sgd, groups, steps)
+
+
+def _adamw(groups: list[dict], steps: int) -> tuple:
+    adamw = torch.optim.AdamW(groups, weight_decay=0.05, fused=True)
+    return adamw, _cycle(adamw, groups, steps)
+
+
+def _cycle(optimiser: torch.optim.Optimizer, groups: list[dict], steps: int) -> torch.optim.lr_scheduler.OneCycleLR:
+    peaks = [group["lr"] for group in groups]
+    return torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=peaks, total_steps=steps + 1, pct_start=0.3)
+
+
+def _released(groups: list[dict], steps: int) -> tuple:
+    optimiser = torch.optim.Adam(groups, weight_decay=1e-4, fused=True)
+    return optimiser, torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser, factor=0.5, patience=3)
+
+
+TRAININGS = {"onecycle": _one_cycle, "adamw": _adamw, "released": _released}
+
+
+def _place(model: nn.Module, device: torch.device) -> nn.Module:
+    return model.to(device, memory_format=torch.channels_last).eval()
+
+
+def write(path: Path, put: Callable[[Path], object]) -> None:
+    """Puts it under a temporary name and renames, so that no half-written file ever carries the real name."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        put(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _whole(name: str, value: object) -> int:
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} is {value!r}: expected whole numbers") from None
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{name} is {value!r}: expected a number")
+    return float(value)

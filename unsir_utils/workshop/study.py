@@ -1,0 +1,450 @@
+"""What the notebooks compare: one trained model, one forget request, the methods and the measures.
+
+Every argument is plain (it may stand in a parameters cell and in a csv), every result is a plain record.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from .. import metrics
+from ..data.sets import Data, load
+from ..engine.samples import Samples
+from ..impair import impair
+from ..methods.baselines import MaskedLogits, finetune, fisher_forgetting, neggrad
+from ..noise import Noise, blank_images, learn_noise, more_retain, unlearned_noise
+from ..repair import repair
+from ..settings import PAPER, best_record
+from ..unsir import released, two_passes, unsir
+from .cases import run_cases
+from .provenance import load_once, machine, state
+from .store import Recipe, Trained, handed_out, trained
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A model, trained by `recipe` on a data set, that is to forget some classes.
+
+    data: keyword arguments of `data.load`, as sorted pairs (see `scenario`).
+    retain_per_class: size of the retain subset D_r_sub; seed: of the subset and of the unlearning.
+    """
+
+    data: tuple[tuple, ...]
+    recipe: Recipe
+    forget: tuple[int, ...]
+    retain_per_class: int = PAPER.retain_per_class
+    seed: int = 0
+
+    @property
+    def loaded(self) -> Data:
+        return load_once(**dict(self.data))
+
+    @property
+    def original(self) -> nn.Module:
+        return _trained(self.recipe, self.data).model
+
+    @property
+    def accuracy(self) -> float:
+        """Of the original, over the whole test set, in %."""
+        return metrics.evaluate(self.original, self.loaded.test)[1]
+
+    @property
+    def title(self) -> str:
+        """For captions: "ResNet10 on shapes10 (4 epochs), forgetting [0]"."""
+        return f"{self.recipe.architecture} on {self.loaded.name} ({self.recipe.epochs} epochs), forgetting {[*self.forget]}"
+
+    @property
+    def told(self) -> str:
+        """The original in a sentence."""
+        named, right = f"{self.recipe.architecture} on {self.loaded.name}", f"{self.accuracy:.1f} %"
+        return f"The original, {named}, is right on **{right}** of the test set."
+
+    def that_learned(self) -> Scenario:
+        """The same. Raises ValueError where the original is at chance: what has learned nothing cannot forget."""
+        if not self.accuracy > 1.5 * 100 / self.loaded.n_classes:
+            raise ValueError(f"the original is right on {self.accuracy:.1f} %, chance or worse: train it longer")
+        return self
+
+    @property
+    def retain(self) -> Samples:
+        """D_r: all training samples of the retain classes."""
+        return self.loaded.train.without(self.forget)
+
+    @property
+    def retain_subset(self) -> Samples:
+        """D_r_sub, all that UNSIR sees."""
+        return self.retain.draw(self.retain_per_class, seed=self.seed)
+
+    @property
+    def forget_set(self) -> Samples:
+        """D_f: all training samples of the forget classes."""
+        return self.loaded.train.only(self.forget)
+
+
+def scenario(data: dict, recipe: dict, forget: Iterable[int], **settings: int) -> Scenario:
+    """A Scenario from what a parameters cell holds: two dicts and a list. Raises ValueError for a setting that is none."""
+    _known("settings of the data", data, inspect.signature(load).parameters)
+    _known("settings of the recipe", recipe, [field.name for field in fields(Recipe)])
+    _known("settings of the scenario", settings, ["retain_per_class", "seed"])
+    return Scenario(tuple(sorted(data.items())), Recipe(**recipe), tuple(forget), **settings)
+
+
+def _known(what: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Raises ValueError for what is given and not known."""
+    if unknown := sorted(set(given) - set(known)):
+        choices = f"choose among {', '.join(sorted(known))}" if known else "there are none"
+        raise ValueError(f"unknown {what}: {', '.join(unknown)}; {choices}")
+
+
+def _trained(recipe: Recipe, data: tuple[tuple, ...]) -> Trained:
+    load_once(**dict(data))  # so that a case knows of the data, too
+    return handed_out(_trained_once(recipe, data, state(dict(data)["name"])))
+
+
+@lru_cache(maxsize=4)
+def _trained_once(recipe: Recipe, data: tuple[tuple, ...], state: str) -> Trained:
+    return trained(recipe, load_once(**dict(data)))
+
+
+# Each method takes the scenario and its own options and returns (model, seconds).
+# None of the seconds holds the loading of data or of the original model.
+Unlearn = Callable[..., tuple[nn.Module, float]]
+
+
+def _timed(make: Callable[[], nn.Module]) -> tuple[nn.Module, float]:
+    start = time.perf_counter()
+    model = make()
+    return model, time.perf_counter() - start
+
+
+def _original(s: Scenario) -> tuple[nn.Module, float]:
+    found = _trained(s.recipe, s.data)
+    return found.model, found.seconds
+
+
+def _retrain(s: Scenario) -> tuple[nn.Module, float]:
+    found = _trained(replace(s.recipe, left_out=s.forget), s.data)
+    return found.model, found.seconds
+
+
+def _finetune(s: Scenario, **options) -> tuple[nn.Module, float]:
+    model, retain = s.original, s.retain
+    return _timed(lambda: finetune(model, retain, seed=s.seed, **options))
+
+
+def _neggrad(s: Scenario, **options) -> tuple[nn.Module, float]:
+    model, forget = s.original, s.forget_set
+    return _timed(lambda: neggrad(model, forget, seed=s.seed, **options))
+
+
+def _fisher(s: Scenario, per_class: int, **options) -> tuple[nn.Module, float]:
+    model, sample = s.original, s.retain.draw(per_class, seed=s.seed)
+    return _timed(lambda: fisher_forgetting(model, sample, s.forget, seed=s.seed, **options))
+
+
+def _masked(s: Scenario) -> tuple[nn.Module, float]:
+    model = s.original
+    return _timed(lambda: MaskedLogits(model, s.forget))
+
+
+def _with_images(images: Callable[[Scenario, int], Noise | None]) -> Unlearn:
+    """UNSIR's two passes with other images in the noise's place, as many as the noise has."""
+
+    def method(s: Scenario, noise_per_class: int = PAPER.noise_per_class, **options) -> tuple[nn.Module, float]:
+        model, subset, given = s.original, s.retain_subset, images(s, noise_per_class)
+        return _timed(lambda: two_passes(model, subset, given, seed=s.seed, **options).model)
+
+    return method
+
+
+CONTROLS: dict[str, Callable[[Scenario, int], Noise | None]] = {
+    "No noise": lambda s, n: None,
+    "Unlearned noise": lambda s, n: unlearned_noise(s.forget, s.loaded.train.shape, per_class=n, seed=s.seed),
+    "Blank images": lambda s, n: blank_images(s.forget, s.loaded.train.shape, per_class=n),
+    "More retain": lambda s, n: more_retain(s.retain_subset, n * len(s.forget), seed=s.seed),
+}
+
+
+def _unsir(s: Scenario, **options) -> tuple[nn.Module, float]:
+    (noise, model), passes = _noise(s, options)
+    found = unsir(model, s.forget, s.retain_subset, noise=noise, seed=s.seed, **passes)
+    return found.model, sum(found.seconds.values())
+
+
+NOISE_OPTIONS = {
+    "noise_per_class": "per_class",
+    "noise_total": "total",
+    "noise_steps": "steps",
+    "noise_lr": "lr",
+    "penalty": "penalty",
+    "batchnorm": "batchnorm",
+}
+
+
+def _noise(s: Scenario, options: dict) -> tuple[tuple[Noise, nn.Module], dict]:
+    """UNSIR's noise with the network as its learning left it, and the options that are not of the noise."""
+    learning = {short: options[long] for long, short in NOISE_OPTIONS.items() if long in options}
+    passes = {name: value for name, value in options.items() if name not in NOISE_OPTIONS}
+    shape, about = s.loaded.train.shape, tuple(learning.items())
+    return _learned(s.original, tuple(s.forget), shape, s.seed, about, machine()), passes
+
+
+@lru_cache(maxsize=1)
+def _learned(
+    model: nn.Module, forget: tuple[int, ...], shape: tuple[int, ...], seed: int, options: tuple[tuple, ...], machine: str
+) -> tuple[Noise, nn.Module]:
+    """Learned once for all the rates that are tried with it; it keeps the seconds that it took."""
+    left = copy.deepcopy(model)
+    return learn_noise(left, forget, shape, seed=seed, in_place=True, **dict(options)), left
+
+
+def _released(s: Scenario, **options) -> tuple[nn.Module, float]:
+    model, retain = s.original, s.retain
+    return _timed(lambda: released(model, s.forget, retain, seed=s.seed, **options).model)
+
+
+METHODS: dict[str, Unlearn] = {
+    "Original": _original,
+    "Retrain": _retrain,
+    "FineTune": _finetune,
+    "NegGrad": _neggrad,
+    "Fisher": _fisher,
+    "Masked logits": _masked,
+    **{label: _with_images(images) for label, images in CONTROLS.items()},
+    "UNSIR": _unsir,
+    "Released": _released,
+}
+UNSEEDED = ("Original", "Retrain", "Masked logits")  # the unlearning seed changes nothing about these
+
+
+class Method(NamedTuple):
+    """A method of METHODS and its options: what a comparison runs under a label of its own."""
+
+    name: str
+    options: dict = {}
+
+
+def with_and_without_noise(rates: dict[str, dict], **options: object) -> dict[str, Method]:
+    """UNSIR and the same passes without noise at each pair of rates: "UNSIR (paper's rates)", and so on.
+
+    rates: what a pair is called -> {"impair_lr": ..., "repair_lr": ...}. options: of UNSIR; no noise gets those it has.
+    """
+    pairs = [(name, which, {**options, **pair}) for which, pair in rates.items() for name in ("UNSIR", "No noise")]
+    return {f"{name} ({which})": Method(name, _taken(name, own)) for name, which, own in pairs}
+
+
+def by_seed(methods: dict[str, Method], seeds: list[int], **request: object) -> list[dict]:
+    """A case of `outcomes` a seed; a method that no seed changes stands in the first alone."""
+    seeded = {label: method for label, method in methods.items() if method.name not in UNSEEDED}
+    return [dict(**request, seed=seed, methods=methods if seed == seeds[0] else seeded) for seed in seeds]
+
+
+KERNELS: dict[str, list[Callable]] = {
+    "FineTune": [finetune],
+    "NegGrad": [neggrad],
+    "Fisher": [fisher_forgetting],
+    "UNSIR": [unsir],
+    "Released": [released, two_passes],
+    **dict.fromkeys(CONTROLS, [two_passes]),
+}
+SIZES = {"Fisher": {"per_class"}, **dict.fromkeys(CONTROLS, {"noise_per_class"})}  # options that a kernel has not
+
+
+def options_of(method: str) -> set[str]:
+    """The options of a method of METHODS. Raises ValueError for another."""
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
+    return set().union(*map(_options, KERNELS.get(method, []))) - {"noise"} | SIZES.get(method, set())
+
+
+def _options(kernel: Callable) -> set[str]:
+    settings = inspect.signature(kernel).parameters.values()
+    return {p.name for p in settings if p.kind is p.KEYWORD_ONLY} - {"seed"}  # the scenario's
+
+
+def _check_options(method: str, *given: dict) -> None:
+    """Raises ValueError for an option that the method has not, or that is given twice."""
+    names = [name for options in given for name in options]
+    _known(f"options of {method}", names, options_of(method))
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"options of {method} are given twice: {', '.join(twice)}; give each once")
+
+
+def apply(method: str, s: Scenario, **options) -> tuple[nn.Module, float]:
+    """(unlearned model, seconds) of a method of METHODS. Raises ValueError for another, or for an unknown option."""
+    _check_options(method, options)
+    return METHODS[method](s, **options)
+
+
+def measure(model: nn.Module, s: Scenario) -> dict:
+    """A_Dr and A_Df in % on the test set, and how the predictions on its forget samples are spread.
+
+    All nan for a diverged network, one with a nan among its logits: it has not forgotten, it is undefined.
+    """
+    test = s.loaded.test
+    predicted = metrics.predictions(model, test)
+    spread = _among(predicted, test, s.forget).bincount(minlength=test.n_classes).double() if _defined(predicted) else None
+    return {
+        **_accuracies(predicted, test, s.forget),
+        "entropy": math.nan if spread is None else metrics.normalised_entropy(spread / spread.sum()),
+        "largest_share": math.nan if spread is None else (spread / spread.sum()).max().item(),
+    }
+
+
+def validate(model: nn.Module, s: Scenario) -> dict:
+    """A_Dr and A_Df in % on the validation part: what settings are chosen by. nan for a diverged network."""
+    return _accuracies(metrics.predictions(model, s.loaded.validation), s.loaded.validation, s.forget)
+
+
+def _accuracies(predicted: Tensor, samples: Samples, forget: tuple[int, ...]) -> dict:
+    """As `metrics.retain_forget_accuracy`, from predictions that stand already."""
+    if not _defined(predicted):
+        return {"A_Dr": math.nan, "A_Df": math.nan}
+    hit = (predicted == samples.labels).double()
+    others = [c for c in range(samples.n_classes) if c not in forget]
+    return {name: 100 * _among(hit, samples, of).mean().item() for name, of in (("A_Dr", others), ("A_Df", forget))}
+
+
+def _among(values: Tensor, samples: Samples, classes: Iterable[int]) -> Tensor:
+    return values[torch.isin(samples.labels, torch.tensor(list(classes), device=samples.device))]
+
+
+def _defined(predicted: Tensor) -> bool:
+    return bool((predicted >= 0).all())
+
+
+def relearn(model: nn.Module, s: Scenario, *, watched: int, steps_cap: int, **options) -> dict:
+    """Relearn time by both definitions. watched: forget training samples that are looked at.
+
+    None past the cap; nan for a diverged network, whose A_Df is nan, too. Whoever holds a masked model holds its network:
+    the mask is taken off first.
+    """
+    _known("options of relearning", options, RELEARNING)
+    model = model.network if isinstance(model, MaskedLogits) else model
+    original, train, forget = s.original, s.loaded.train, s.forget_set.draw(-(-watched // len(s.forget)))
+    if not _defined(metrics.predictions(model, forget)):
+        return {"relearn_epochs": math.nan, "relearn_steps": math.nan}
+    return {
+        "relearn_epochs": metrics.relearn_epochs(model, original, train, forget, seed=s.seed, **options),
+        "relearn_steps": metrics.relearn_steps(model, original, train, forget, seed=s.seed, cap=steps_cap),
+    }
+
+
+RELEARNING = _options(metrics.relearn_epochs) | _options(relearn)
+
+
+def outcomes(
+    methods: dict[str, Method], relearning: dict | None = None, setting: dict | None = None, **request
+) -> list[dict]:
+    """A case: one record a method. methods: by the label of their records; request: arguments of `scenario`; setting:
+    stands in every record. Raises ValueError for an unknown option before any work."""
+    s, records = scenario(**request), []
+    _check_comparison(methods, relearning)
+    for label, (method, options) in methods.items():
+        model, seconds = apply(method, s, **options)
+        again = relearn(model, s, **relearning) if relearning else {}
+        records.append({**(setting or {}), "method": label, **measure(model, s), **again, "seconds": seconds})
+    return records
+
+
+def _check_comparison(methods: dict[str, Method], relearning: dict | None) -> None:
+    for method, options in methods.values():
+        _check_options(method, options)
+    _known("options of relearning", relearning or {}, RELEARNING)
+
+
+def sweep(
+    settings: list[dict],
+    methods: dict[str, Method],
+    seeds: list[int],
+    relearning: dict | None = None,
+    labels: Iterable[str] = (),
+    **request,
+) -> pd.DataFrame:
+    """`outcomes` at every setting and seed: one row a setting, method and seed.
+
+    settings: each overrides arguments of `scenario` (retain_per_class, forget) and options of the methods; a method gets
+        those that it takes.
+    labels: names in the settings that only stand in the rows. Raises ValueError, before any work, for another name that
+        no method takes.
+    """
+    _check_comparison(methods, relearning)
+    taken = set().union(*(options_of(method) for method, _ in methods.values()))
+    _known("arguments of the sweep", request, ASKED)
+    cases = []
+    for seed in seeds:
+        for setting in settings:
+            _known("settings of the sweep", setting, {*ASKED, *taken, *labels})
+            own = {name: [m, {**options, **_taken(m, setting)}] for name, (m, options) in methods.items()}
+            asked = {**request, **{k: v for k, v in setting.items() if k in ASKED}, "seed": seed}
+            scenario(**asked)
+            shown = {k: v for k, v in setting.items() if not isinstance(v, (list, dict))}
+            cases.append({**asked, "methods": own, "relearning": relearning, "setting": shown})
+    return run_cases(outcomes, cases, "settings")
+
+
+ASKED = ("data", "recipe", "forget", "retain_per_class")  # what a setting may change of the scenario
+
+
+def _taken(method: str, setting: dict) -> dict:
+    return {k: v for k, v in setting.items() if k in options_of(method)}
+
+
+def choose(method: str, candidates: list[dict], options: dict, **request) -> list[dict]:
+    """A case: every candidate (options that vary) with its A_Dr and A_Df on the validation part; `chosen` marks the best.
+
+    Raises ValueError for an unknown option before any work.
+    """
+    s = scenario(**request)
+    for candidate in candidates:
+        _check_options(method, options, candidate)
+    tried = [{**c, **validate(apply(method, s, **options, **c)[0], s)} for c in candidates]
+    return [{**record, "chosen": record is best_record(tried)} for record in tried]
+
+
+def chosen_rates(rates: list[dict], **choice: object) -> dict:
+    """The pair of `rates` that the project's rule takes on the validation part; arguments of `choose`, for UNSIR."""
+    tried = run_cases(choose, [dict(**choice, method="UNSIR", candidates=rates)], "rates")
+    return tried[tried.chosen].iloc[0][["impair_lr", "repair_lr"]].to_dict()
+
+
+def grid(method: str, impair_rates: list[float], repair_rates: list[float], options: dict, **request) -> list[dict]:
+    """A case: every pair of rates for UNSIR or one of CONTROLS, with A_Dr and A_Df on the test set, and on the validation
+    part as validation_A_Dr and validation_A_Df.
+
+    options: of the method, but for the two rates. Each network is that of `apply` at its pair: the noise is learned once and
+    each impair rate run once, as neither depends on what follows. Raises ValueError for an unknown option before any work.
+    """
+    s, records = scenario(**request), []
+    if method != "UNSIR" and method not in CONTROLS:
+        raise ValueError(f"{method!r} has no pair of rates: choose one of UNSIR, {', '.join(CONTROLS)}")
+    _check_options(method, options, dict.fromkeys(["impair_lr", "repair_lr"]))
+    if method == "UNSIR":
+        (images, start), passes = _noise(s, options)
+    else:
+        passes = {"noise_per_class": PAPER.noise_per_class, **options}
+        images, start = CONTROLS[method](s, passes.pop("noise_per_class")), s.original
+    common = {"seed": s.seed} | {name: passes[name] for name in ("batch_size", "head_factor") if name in passes}
+    first = {"copies": passes["copies"]} if "copies" in passes else {}
+    subset = s.retain_subset
+    for impair_lr in impair_rates:
+        impaired = impair(
+            start, subset, images, lr=impair_lr, epochs=passes.get("impair_epochs", 1), **first, **common
+        ).model
+        for repair_lr in repair_rates:
+            model = repair(impaired, subset, lr=repair_lr, epochs=passes.get("repair_epochs", 1), **common).model
+            held_out = {f"validation_{name}": value for name, value in validate(model, s).items()}
+            tested = _accuracies(metrics.predictions(model, s.loaded.test), s.loaded.test, s.forget)
+            records.append({"impair_lr": impair_lr, "repair_lr": repair_lr, **held_out, **tested})
+    return records
