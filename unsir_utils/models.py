@@ -74,8 +74,8 @@ def _block(n_in: int, n_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequen
 
 ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
     "ResNet18": resnet18,
-    "ResNet10": resnet10,
     "MobileNetV2": mobilenet_v2,
+    "ResNet10": resnet10,
     "ViT": vit,
     "ViT-B/16": vit_b_16,
     "AllCNN": AllCNN,
