@@ -102,9 +102,10 @@ bench: env  ## the benchmark, alone on the machine: runs/bench/
 
 test: lint unit check-notebooks  ## lint, unit tests, every notebook in the smoke profile, nbval
 
-lint: env  ## ruff over modules, tests and notebooks
+lint: env  ## ruff over modules, tests and notebooks, mypy over the module
 	@"$(PYTHON)" -m ruff check .
 	@"$(PYTHON)" -m ruff format --check unsir_utils tests
+	@"$(PYTHON)" -m mypy
 
 unit: env  ## unit tests and the notebooks in the smoke profile, a worker a core
 	@OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest tests -n $$(UNSIR_THREADS= UNSIR_DEVICE=cpu "$(PYTHON)" -m unsir_utils.workshop.cards) --dist worksteal

@@ -73,7 +73,7 @@ class Kept:
                 for label in labels
             }
             records = [r for label in labels for r in of[label]]
-        plain = {k: v for k, v in {**case, **(case.get("setting") or {})}.items() if not isinstance(v, list | dict)}
+        plain = {k: v for k, v in {**case, **(case.get("setting") or {})}.items() if not isinstance(v, list | tuple | dict)}
         return [r | {k: v for k, v in plain.items() if k in r} for r in records]
 
 
@@ -113,7 +113,7 @@ def replay(path: Path, parameters: dict, kept: Kept, folder: Path, change: Trans
     def run_cases(function: Callable, given: list[dict], label: str = "cases") -> pd.DataFrame:
         rows = []
         for case in given:
-            plain = {k: v for k, v in case.items() if not isinstance(v, list | dict)}
+            plain = {k: v for k, v in case.items() if not isinstance(v, list | tuple | dict)}
             records = [plain | r for r in kept.records(function, case)]
             changed = [change(r, case) for r in records] if change else records
             rows += [r for r in changed if r is not None]

@@ -15,7 +15,7 @@ import torchvision
 from PIL import Image
 from tiny import pixels
 
-from unsir_utils.data import cifar
+from unsir_utils.data import cifar as cifar_module
 from unsir_utils.data import sets as data_module
 from unsir_utils.data.sets import CIFAR10_MEAN, CIFAR10_STD, Data, load, shapes
 
@@ -251,7 +251,7 @@ def read_only_disk(monkeypatch):
     def refuse(*_, **__):
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr(cifar.FileLock, "acquire", refuse)
+    monkeypatch.setattr(cifar_module.FileLock, "acquire", refuse)
     monkeypatch.setattr(Path, "mkdir", refuse)
 
 

@@ -4,6 +4,7 @@ import csv
 import itertools
 import math
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import pytest
 import torch
 from replay import CellError, Kept, code, measured_anew, replay, smoke
 
-from unsir_utils import impair
 from unsir_utils.data.paths import REPOSITORY
 from unsir_utils.engine import training
 from unsir_utils.methods import baselines
@@ -209,7 +209,7 @@ def diverges(model, batches, optimiser, **options) -> list[float]:
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_network_that_diverged_is_undefined(name, kept, tmp_path, monkeypatch):
     folder = kept(name).folder  # the originals are trained
-    for module in (baselines, impair, training):
+    for module in (baselines, sys.modules["unsir_utils.impair"], training):
         monkeypatch.setattr(module, "one_epoch", diverges)
     shown = replay(NOTEBOOKS[name], parameters(name, "one seed"), Kept(folder, measured_anew), tmp_path)
     assert_it_stands(shown, tmp_path, lambda line: line["replicates"] != "exact")

@@ -35,7 +35,8 @@ def recipes() -> dict[str, tuple[Recipe, int]]:
         each = [values["recipe"]] if "recipe" in values else []
         each += [{"architecture": name, **recipe} for name, recipe in values.get("recipes", {}).items()]
         for recipe in each:
-            data = values["data"].get(recipe["architecture"], values["data"])
+            data = values["data"] if isinstance(values["data"], dict) else {}
+            data = data.get(recipe["architecture"], data)
             size = data.get("image_size", 32)
             found[f"{recipe} at {size}"] = Recipe(**recipe), size
     return found

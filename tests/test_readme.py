@@ -1,14 +1,55 @@
+import pandas as pd
 import pytest
 
 from unsir_utils.data.paths import REPOSITORY, published_root
 from unsir_utils.report import readme
 
 
-def test_the_readme_shows_what_is_in_results(monkeypatch):
-    text = (REPOSITORY / "README.md").read_text()
+@pytest.mark.parametrize("page", readme.PAGES, ids=str)
+def test_a_page_shows_what_is_in_results(page):
+    text = (REPOSITORY / page).read_text()
     assert readme.PART.search(text) and readme.renewed(text) == text
+
+
+def test_what_is_gathered_from_several_results_is_up_to_date(monkeypatch):
     monkeypatch.setenv("UNSIR_RESULTS", str(published_root()))
-    assert readme.NOTEBOOKS.read_text() == readme.overview(readme.PROFILES) + "\n"
+    for name, text in readme.generated().items():
+        assert (REPOSITORY / "results" / name).read_text() == text + "\n", f"{name}: make readme"
+
+
+SENTENCE = dict(claim="1", tested="the test", where="", verdict="holds", says="It is {number}, the noise adds {adds}.")
+FOUND = pd.DataFrame([{
+    "claim": "1", "tested": "the test", "measured": "A_Df: one: 1.0 [0.5, 1.5] %", "replicates": "3 networks",
+    "the noise adds": "+2.0 points", "verdict": "holds", "notebook": "01_x",
+}])  # fmt: skip
+
+
+def test_a_sentence_gets_its_number_and_replicates():
+    assert readme.sentence(FOUND, **SENTENCE) == (
+        "It is **1.0 [0.5, 1.5] %**, the noise adds +2.0 points. (3 networks; [01_x](notebooks/01_x.ipynb))"
+    )
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"verdict": "does not hold"}, "is 'holds' now, not 'does not hold': rewrite"),
+        ({"where": "two"}, "0 findings are claim 1"),
+    ],
+)
+def test_a_sentence_that_no_longer_fits_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        readme.sentence(FOUND, **SENTENCE | change)
+
+
+def test_a_part_of_the_paper_counts_its_rows_networks_and_seeds(tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "published_root", lambda: tmp_path)
+    (tmp_path / "laptop" / "tables").mkdir(parents=True)
+    records = pd.DataFrame({"network": ["A", "A", "B"], "n_forget": [1, 4, 2], "seed": [0, 1, 0]})
+    records.to_csv(tmp_path / "laptop" / "tables" / "01_x_records.csv", index=False)
+    part = {"notebook": "01_x", "network": "A", "rows": [1, 2, 4]}
+    assert readme._measured("laptop", part) == "2 of 3 rows (forgetting 1, 4): 1 network, 2 seeds"
+    assert readme._measured("laptop", part | {"network": "C"}) == readme._measured("laptop", {"notebook": "02_y"}) == "no"
 
 
 def test_a_part_is_replaced_and_the_rest_stays(tmp_path, monkeypatch):

@@ -10,8 +10,8 @@ from unsir_utils import metrics
 from unsir_utils.methods.baselines import MaskedLogits
 from unsir_utils.settings import best_record
 from unsir_utils.unsir import unsir
-from unsir_utils.workshop import models, store, study
-from unsir_utils.workshop.study import METHODS, choose, outcomes, grid, scenario, sweep
+from unsir_utils.workshop import models, provenance, store, study
+from unsir_utils.workshop.study import METHODS, choose, grid, outcomes, scenario, sweep
 
 REQUEST = dict(
     data={"name": "shapes", "n_classes": 4, "per_class": 12},
@@ -34,7 +34,7 @@ def empty_store(tmp_path_factory):
 
 
 def forget_all():
-    for cached in (study._trained_once, study._learned, study.load_once):
+    for cached in (study._trained_once, study._learned, provenance._load):
         cached.cache_clear()
 
 
@@ -336,7 +336,10 @@ UNKNOWN = [
     (lambda: outcomes({"m": ["UNSIR", {"noise": None}]}, **REQUEST), "unknown options of UNSIR: noise"),
     (lambda: outcomes({**ONE, "n": ["Original", {"lr": 1}]}, **REQUEST), "unknown options of Original: lr; there are none"),
     (lambda: outcomes(ONE, {"steps": 1}, **REQUEST), "unknown options of relearning: steps"),
-    (lambda: outcomes(ONE, **REQUEST, sead=1), "unknown settings of the scenario: sead; choose among retain_per_class, seed"),
+    (
+        lambda: outcomes(ONE, **REQUEST, sead=1),
+        "unknown settings of the scenario: sead; choose among retain_per_class, seed",
+    ),
     (lambda: choose("FineTune", [{"lr": 1}, {"rate": 1}], {}, **REQUEST), "unknown options of FineTune: rate"),
     (lambda: choose("FineTune", [{"lr": 1}], {"lr": 2}, **REQUEST), "options of FineTune are given twice: lr"),
     (lambda: choose("Released", [{"impair_lr": 1}], {"useds": 2}, **REQUEST), "unknown options of Released: useds"),

@@ -73,7 +73,7 @@ def _mixed(retain: Samples, noise: Noise | None, n_noise: int, batch_size: int) 
     for index in chunks(torch.randperm(n + n_noise), batch_size):
         kept = on(retain.device, index[index < n])
         x, y = retain.inputs(kept), retain.labels[kept]
-        if n_noise:
+        if noise is not None:
             repeated = on(retain.device, (index[index >= n] - n) % len(noise))
             x, y = channels_last(torch.cat([x, noise.images[repeated]])), torch.cat([y, noise.labels[repeated]])
         yield x, y

@@ -98,7 +98,8 @@ def learn_noise(
     with _frozen(model), mode(model, batchnorm == "train"), seeded(seed, device):
         for _ in range(steps):
             optimiser.zero_grad(set_to_none=True)
-            losses.append(sum(accumulate_gradient(model, *part, penalty) for part in _chunks(images, labels, weight, chunk)))
+            parts = [accumulate_gradient(model, x, y, w, penalty) for x, y, w in _chunks(images, labels, weight, chunk)]
+            losses.append(torch.stack(parts).sum())
             optimiser.step()
     return Noise(images.detach(), labels, torch.stack(losses).tolist(), time.perf_counter() - start, steps * len(labels))
 

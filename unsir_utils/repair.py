@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from .engine.samples import Samples
@@ -28,5 +30,5 @@ def repair(
     second pass would else repeat the first, batch by batch.
     Source: the paper's method (reported in a published summary); numbers from the authors' released notebook.
     """
-    passes = dict(lr=lr, epochs=epochs, batch_size=batch_size, head_factor=head_factor)
+    passes: dict[str, Any] = dict(lr=lr, epochs=epochs, batch_size=batch_size, head_factor=head_factor)
     return impair(model, retain, None, **passes, seed=seed + REPAIR_SEED, in_place=in_place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -82,7 +83,7 @@ def unsir(
     is empty, not finite or contains a forget class; for a model that does not fit the data; for counts below one. Warns
     where the retain data lacks a class that nobody asked to forget.
     """
-    passes = dict(
+    passes: dict[str, Any] = dict(
         copies=copies, impair_lr=impair_lr, impair_epochs=impair_epochs, repair_lr=repair_lr, repair_epochs=repair_epochs,
         batch_size=batch_size, head_factor=head_factor,
     )  # fmt: skip
@@ -123,7 +124,7 @@ def two_passes(
     """
     checks.counts(repair_epochs=repair_epochs)
     checks.positive(repair_lr=repair_lr)
-    common = dict(batch_size=batch_size, head_factor=head_factor, seed=seed)
+    common: dict[str, Any] = dict(batch_size=batch_size, head_factor=head_factor, seed=seed)
     impaired = impair(model, retain, images, lr=impair_lr, epochs=impair_epochs, copies=copies, **common)
     repaired = repair(impaired.model, retain, lr=repair_lr, epochs=repair_epochs, **common)
     return Unlearned(repaired.model, images, impaired, repaired)
@@ -141,7 +142,7 @@ def released(
     batchnorm: str = RELEASED.batchnorm,
     learned: int = PAPER.noise_per_class,
     seed: int = 0,
-    **passes: float,
+    **passes: Any,
 ) -> Unlearned:
     """What the authors' released notebook runs, its three slips included; each is a switch.
 

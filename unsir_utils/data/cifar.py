@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -30,7 +31,7 @@ def read_cifar(kind: str, root: str | Path | None, size: int) -> Raw:
     return Raw(tensors(train), list(train.classes), tensors(test))
 
 
-def _ensure_cifar(source: type, folder: Path) -> None:
+def _ensure_cifar(source: Any, folder: Path) -> None:
     """Downloads the files where none is there; says what is wrong with those that are. Sound files are only read."""
     base = folder / source.base_folder
     first = source.train_list[0][0]
@@ -55,7 +56,7 @@ def _ensure_cifar(source: type, folder: Path) -> None:
         raise type(fault)(f"{fault}. {by_hand}")
 
 
-def _fault(source: type, base: Path) -> FileNotFoundError | RuntimeError | None:
+def _fault(source: Any, base: Path) -> FileNotFoundError | RuntimeError | None:
     """What is wrong with the first of the files that is not as it should be."""
     for file, md5 in [*source.train_list, *source.test_list, [source.meta["filename"], source.meta["md5"]]]:
         path = base / file
@@ -68,7 +69,7 @@ def _fault(source: type, base: Path) -> FileNotFoundError | RuntimeError | None:
     return None
 
 
-def _download(source: type, folder: Path, by_hand: str) -> None:
+def _download(source: Any, folder: Path, by_hand: str) -> None:
     print(f"{source.__name__} is not in {folder}: downloading {source.url}", file=sys.stderr)
     try:
         source(folder, download=True)

@@ -71,16 +71,17 @@ def _draw_face(f: SimpleNamespace, n: int, difficulty: float, random: torch.Gene
     def ellipse(x: Tensor, y: Tensor, width: float, height: float, power: float = 2.0) -> Tensor:
         return (1 - ((x / width).abs() ** power + (y / height).abs() ** power) ** (1 / power)) * min(width, height)
 
-    def paint(inside: Tensor, colour: Tensor) -> None:
-        nonlocal image
-        image = torch.lerp(image, colour.view(-1, 3, 1, 1), (inside * 30).sigmoid()[:, None])
-
     def nuisance(size: float) -> Tensor:
         return uniform(-size, size, 1, 1) * difficulty
 
     x, y = _grid(nuisance(0.3), nuisance(0.25), nuisance(0.45), 0.9 + nuisance(0.2))
     side, smile, gaze = x.abs(), nuisance(1.6), nuisance(0.05)
     image = _clutter(uniform(0, 1, 3, 5, 5), difficulty).expand(n, 3, *x.shape[1:])
+
+    def paint(inside: Tensor, colour: Tensor) -> None:
+        nonlocal image
+        image = torch.lerp(image, colour.view(-1, 3, 1, 1), (inside * 30).sigmoid()[:, None])
+
     head = ellipse(x, y, f.width, f.height, f.jaw)
     paint(ellipse(x, y - 1.4, 0.9, 0.55), 0.5 + uniform(-0.5, 0.5, 3) * min(1.0, difficulty))  # clothes
     if f.hair == "long":
@@ -94,7 +95,13 @@ def _draw_face(f: SimpleNamespace, n: int, difficulty: float, random: torch.Gene
         paint(torch.minimum(head + 0.03, y - 0.2), f.hair_colour)
     if f.beard == "moustache":
         paint(ellipse(x, y - f.mouth[2] + 0.12, f.mouth[0] + 0.06, 0.07), f.hair_colour)
-    hairline = {"short": -0.45, "fringe": -0.25, "parted": -0.42 + 0.5 * x, "long": -0.4, "curly": -0.42}
+    hairline: dict[str, float | Tensor] = {
+        "short": -0.45,
+        "fringe": -0.25,
+        "parted": -0.42 + 0.5 * x,
+        "long": -0.4,
+        "curly": -0.42,
+    }
     if f.hair in hairline:
         paint(torch.minimum(head + 0.08, hairline[f.hair] - y), f.hair_colour)
     (apart, level), (eye_width, eye_height) = f.eyes, f.eye

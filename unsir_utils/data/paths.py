@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -57,7 +58,7 @@ def of_notebook(stem: str, notebook: str) -> bool:
     return stem == notebook or stem.startswith(f"{notebook}_")
 
 
-def read_yaml(file: Path) -> object:
+def read_yaml(file: Path) -> Any:
     """What a YAML file of the project holds. Raises FileNotFoundError that says where the project's files come from."""
     if not file.exists():
         raise FileNotFoundError(
@@ -67,7 +68,7 @@ def read_yaml(file: Path) -> object:
     return parse_yaml(file.read_text(encoding="utf-8"))
 
 
-def parse_yaml(text: str) -> object:
+def parse_yaml(text: str) -> Any:
     """As `yaml.safe_load`, but 1e-3 and 1E5 are numbers, as YAML 1.2 says, and not words."""
     return yaml.load(text, Loader=_Loader)
 

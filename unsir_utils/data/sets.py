@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -24,10 +24,7 @@ from ..engine.samples import Samples
 from . import faces, shapes
 from .cifar import read_cifar
 from .folders import folder_at, read_folder
-from .raw import Raw
-
-if TYPE_CHECKING:
-    pass
+from .raw import Labelled, Raw
 
 VALIDATION_SHARE = 0.1
 TEST_SHARE = 0.2  # where a data set brings no test part
@@ -63,7 +60,7 @@ class Data:
             facts = part.images.dtype, tuple(part.images.shape), part.n_classes, part.mean, part.std
             digest.update(str(facts).encode())
             for values in (part.images, part.labels):
-                digest.update(values.cpu().contiguous().view(torch.uint8).numpy())
+                digest.update(values.cpu().contiguous().view(torch.uint8).numpy().data)
         return f"{self.name}-{len(self.train)}-{digest.hexdigest()[:12]}"
 
 
@@ -119,17 +116,19 @@ def load(
         raise ValueError(f"unknown data set {name!r}: choose digits, shapes, faces, cifar10, cifar100 or folder:PATH")
     _check_arguments(kind, per_class, imagenet_statistics, n_classes=n_classes, image_size=image_size, root=root)
     raw = loaders[kind]()
-    classes, test = raw.classes, raw.test
-    if not test:
+    classes = raw.classes
+    if raw.test is None:
         whole, held = _cut(Samples(*raw.train, len(classes)), TEST_SHARE)
-        raw, test = raw._replace(train=(whole.images, whole.labels)), (held.images, held.labels)
+        raw = raw._replace(train=(whole.images, whole.labels), test=(held.images, held.labels))
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     if imagenet_statistics:
         mean, std = IMAGENET_MEAN, IMAGENET_STD
     elif kind == "cifar10":
         mean, std = CIFAR10_MEAN, CIFAR10_STD
     else:
         mean, std = _channel_statistics(raw.train[0])
-    train, test = (Samples(*part, len(classes), mean, std) for part in (raw.train, test))
+    train, test = (Samples(*part, len(classes), mean, std) for part in (raw.train, cast(Labelled, raw.test)))
     if per_class is not None:
         train = train.draw(per_class)
     if raw.validation:
@@ -146,7 +145,7 @@ def load(
     return Data(name, tuple(classes), train.to(device), validation.to(device), test.to(device))
 
 
-def _check_arguments(kind: str, per_class: object, imagenet_statistics: object, **of_some: object) -> None:
+def _check_arguments(kind: str, per_class: object, imagenet_statistics: object, **of_some: Any) -> None:
     for argument, value in of_some.items():
         if value is not None and kind not in OF_SOME[argument]:
             raise ValueError(f"{kind} takes no {argument}, only {', '.join(OF_SOME[argument])} do: leave it out")

@@ -7,7 +7,7 @@ import operator
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -176,7 +176,7 @@ def batchnorm(mode: str) -> None:
         raise ValueError(f"batchnorm is {mode!r}: expected 'train' or 'eval'")
 
 
-def _is_whole(value: object) -> bool:
+def _is_whole(value: Any) -> bool:
     try:
         operator.index(value)
     except TypeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -64,8 +65,8 @@ def exact_cuda() -> Iterator[None]:
     kernels. These are settings of the process, which a backward pass reads as it runs: a training loop stands in this as a
     whole. The caller's settings come back. On a CPU nothing changes.
     """
-    kinds = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
-    cudnn = torch.backends.cudnn
+    cudnn: Any = torch.backends.cudnn
+    kinds: list[Any] = [torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn]
     before = [kind.fp32_precision for kind in kinds], cudnn.deterministic, cudnn.benchmark
     try:
         for kind in kinds:
@@ -96,5 +97,5 @@ def device(name: torch.device | str | None = None) -> torch.device:
 
 
 def cpu_has_bfloat16() -> bool:
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

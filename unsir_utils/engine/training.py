@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -62,9 +63,7 @@ def flush_tiny_weights(model: nn.Module) -> None:
         weight.masked_fill_(weight.abs() < TINY, 0)
 
 
-def adam(
-    model: nn.Module, lr: float, head_factor: float = 1.0, x: Tensor | None = None, **options: float
-) -> torch.optim.Adam:
+def adam(model: nn.Module, lr: float, head_factor: float = 1.0, x: Tensor | None = None, **options: Any) -> torch.optim.Adam:
     return torch.optim.Adam(parameter_groups(model, lr, head_factor, x), fused=True, **options)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -124,7 +125,8 @@ def _linear(layer: nn.Linear, a: Tensor) -> Rule:
 
 
 def _conv(layer: nn.Conv2d, a: Tensor) -> Rule:
-    patches = F.unfold(a, layer.kernel_size, layer.dilation, layer.padding, layer.stride).mT  # [n, positions, C*k*k]
+    padding = cast(tuple[int, ...], layer.padding)
+    patches = F.unfold(a, layer.kernel_size, layer.dilation, padding, layer.stride).mT  # [n, positions, C*k*k]
     few = patches.shape[1] <= FEW
     if few:
         p, q = torch.triu_indices(patches.shape[1], patches.shape[1], device=a.device)
@@ -151,7 +153,8 @@ def _conv(layer: nn.Conv2d, a: Tensor) -> Rule:
 
 def _batchnorm(layer: nn.BatchNorm2d, a: Tensor) -> Rule:
     shape = (1, -1, 1, 1)
-    normal = (a - layer.running_mean.view(shape)) * (layer.running_var + layer.eps).rsqrt().view(shape)
+    mean, variance = cast(Tensor, layer.running_mean), cast(Tensor, layer.running_var)
+    normal = (a - mean.view(shape)) * (variance + layer.eps).rsqrt().view(shape)
 
     def add(g: Tensor, weight: Tensor, bias: Tensor) -> None:
         weight += (g * normal).sum((2, 3)).square().sum(0)
@@ -160,4 +163,4 @@ def _batchnorm(layer: nn.BatchNorm2d, a: Tensor) -> Rule:
     return add
 
 
-RULES = {nn.Linear: _linear, nn.Conv2d: _conv, nn.BatchNorm2d: _batchnorm}
+RULES: dict[type[nn.Module], Callable[..., Rule]] = {nn.Linear: _linear, nn.Conv2d: _conv, nn.BatchNorm2d: _batchnorm}

@@ -39,14 +39,14 @@ def at(reference: pd.Series, replicates: pd.Series) -> pd.Series:
     return reference.reindex(replicates.index).fillna(pd.Series(spread, replicates.index))
 
 
-def lost(records: pd.DataFrame, method: str, of: str = "Original") -> pd.Series:
+def lost(records: pd.DataFrame, method: str | float, of: str | float = "Original") -> pd.Series:
     """Points of A_Dr that a method has less than another, by replicate."""
     after = values(records, "A_Dr", method=method)
     return at(values(records, "A_Dr", method=of), after) - after
 
 
 def forgets(
-    what: str, records: pd.DataFrame, method: str, bare: str | None = None, step: float = 0.0, mask: bool = False
+    what: str, records: pd.DataFrame, method: str | float, bare: str | None = None, step: float = 0.0, mask: bool = False
 ) -> Criterion:
     """A_Df of a method is about 0. bare: the method without noise; mask: masked logits are told beside it."""
     gone = values(records, "A_Df", method=method)

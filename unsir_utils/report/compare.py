@@ -17,6 +17,7 @@ import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -116,7 +117,8 @@ def compare(published: Path, here: Path, names: list[str], spreads: dict | None 
 
     published, here: folders of one profile; spreads: by (table, row, column).
     """
-    counts, different = Counter(), []
+    counts: Counter = Counter()
+    different: list[Difference] = []
     for name in names:
         for kind, table, old, new in _pairs(published, here, name):
             n, found = _table(kind, table, old, new, spreads or {})
@@ -125,13 +127,15 @@ def compare(published: Path, here: Path, names: list[str], spreads: dict | None 
     return counts, different
 
 
-def unit(column: str) -> Unit | str:
+def unit(column: str) -> Any:
+    """What a column of this name is measured in: a Unit, or KEY, RATE or IGNORED."""
     return next(unit for pattern, unit in UNITS if re.search(pattern, column))
 
 
 def cells(table: pd.DataFrame, columns: list[str], keys: list[str]) -> dict[tuple[str, str], str]:
     """Each cell by row and column. A row is named by its keys, and by a counter where several have the same."""
-    found, seen = {}, Counter()
+    found: dict[tuple[str, str], str] = {}
+    seen: Counter = Counter()
     for row in table[columns].to_dict("records"):
         name = " | ".join(str(row[key]) for key in keys)
         seen[name] += 1
@@ -142,12 +146,12 @@ def cells(table: pd.DataFrame, columns: list[str], keys: list[str]) -> dict[tupl
 
 def moved_by(old: str, new: str, unit: Unit) -> float:
     """How far a cell moved, in its unit: infinitely where only one is a number, is capped or has undefined parts."""
-    old, new = CELL.match(old), CELL.match(new)
-    if not (old and new) or old[1] != new[1] or ("undefined" in old[5]) != ("undefined" in new[5]):
+    before, after = CELL.match(old), CELL.match(new)
+    if not (before and after) or before[1] != after[1] or ("undefined" in before[5]) != ("undefined" in after[5]):
         return math.inf
-    if bool(old[4]) != bool(new[4]):
+    if bool(before[4]) != bool(after[4]):
         return math.inf
-    return max(unit.distance(_float(old[i]), _float(new[i])) for i in (2, 4) if old[i])
+    return max(unit.distance(_float(before[i]), _float(after[i])) for i in (2, 4) if before[i])
 
 
 def tolerance(cell: str, unit: Unit, spread: float = 0.0) -> tuple[float, float, float]:
@@ -174,7 +178,7 @@ def _table(kind: str, name: str, old: pd.DataFrame, new: pd.DataFrame, spreads: 
         (set(old.columns) - set(new.columns), "a column", "none"),
         (set(new.columns) - set(old.columns), "none", "a column"),
     )
-    found = [Difference(kind, name, "", c, *words) for columns, *words in sides for c in sorted(columns)]
+    found = [Difference(kind, name, "", c, was, now) for columns, was, now in sides for c in sorted(columns)]
     before, after = cells(old, shared, keys), cells(new, shared, keys)
     rows, present = dict.fromkeys(row for row, _ in before), dict.fromkeys(row for row, _ in after)
     for one, other, words in ((rows, present, ("a row", "none")), (present, rows, ("none", "a row"))):
@@ -299,7 +303,8 @@ def record_spreads(profile: str, others: list[Path]) -> Path:
 
     Raises ValueError for a folder that holds no run.
     """
-    published, found = published_root() / profile, {}
+    published = published_root() / profile
+    found: dict[tuple[str, str, str], float] = {}
     for other in others:
         if not (other / "tables").is_dir():
             raise ValueError(f"{other} holds no run: expected a folder with tables/ in it, such as runs/{profile}")
@@ -333,7 +338,9 @@ def report(profile: str, names: list[str] | None = None) -> tuple[str, int]:
     if not names:
         raise ValueError(f"{here} has nothing to compare with {published}: make reproduce PROFILE={profile} first")
     spreads, runs = read_spreads(published)
-    lines, every, totals = [], [], Counter()
+    lines: list[str] = []
+    every: list[Difference] = []
+    totals: Counter = Counter()
     for name in names:
         counts, different = compare(published, here, [name], spreads)
         moved, noisy = ([d for d in different if getattr(d, what)] for what in ("moved", "noisy"))

@@ -150,19 +150,50 @@ def cost(profile: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def overview(profiles: Sequence[str]) -> str:
-    """The README's table of notebooks: what each shows, a picture, its findings by profile, the seconds of the last one.
+GROUPS = {  # in reading order
+    "start": ["00"],
+    "the paper's tables": ["01", "02", "03"],
+    "its analyses": ["04", "05", "06", "07", "08"],
+    "does the noise matter?": ["16"],
+    "questions beyond": ["09", "10", "11", "12", "13", "14", "15"],
+    "all claims on one page": ["99"],
+    "appendix: how fast": ["17"],
+}
 
-    profiles: the picture is that of the first that ran the notebook. Links are from the repository's root.
+
+def groups() -> str:
+    """The README's index: the notebooks by what they are for, each with its title and where it stands executed.
+
+    Raises ValueError for a notebook that is in no group, or in two.
+    """
+    titles, lines = _notebooks(), ["| | notebook | executed |", "|---|---|---|"]
+    grouped = [number for numbers in GROUPS.values() for number in numbers]
+    if sorted(grouped) != sorted(name[:2] for name in titles):
+        raise ValueError(
+            f"the notebooks are {', '.join(titles)}, the groups hold {', '.join(grouped)}: name each once in GROUPS"
+        )
+    for group, numbers in GROUPS.items():
+        for name in sorted((name for name in titles if name[:2] in numbers), key=lambda name: numbers.index(name[:2])):
+            copies = [p.parent.name for p in sorted(published_root().glob(f"*/{name}.ipynb"))]
+            executed = ", ".join(f"[{profile}](results/{profile}/{name}.ipynb)" for profile in copies)
+            lines.append(f"| {group} | [{name}](notebooks/{name}.ipynb)<br>{titles[name]} | {executed} |")
+            group = ""
+    return "\n".join(lines)
+
+
+def overview(profiles: Sequence[str]) -> str:
+    """The results page's table of notebooks: what each shows, a picture, its findings, the seconds of the last profile.
+
+    profiles: the picture is that of the first that ran the notebook. Links are from results/.
     """
     found = {profile: findings(profile) for profile in profiles}
     columns = ["notebook", "picture", *(f"{p}: found" for p in profiles), f"{profiles[-1]}: seconds"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, title in _notebooks().items():
         ran = [p for p in (profiles[0], BENCH, *profiles[1:]) if (results_root() / p / f"{name}.ipynb").exists()]
-        executed = ", ".join(f"[{p}](results/{p}/{name}.ipynb)" for p in ran)
+        executed = ", ".join(f"[{p}]({p}/{name}.ipynb)" for p in ran)
         cells = [
-            f"[{name}](notebooks/{name}.ipynb)<br>{title.replace('|', '')}" + (f"<br>executed: {executed}" if ran else "")
+            f"[{name}](../notebooks/{name}.ipynb)<br>{title.replace('|', '')}" + (f"<br>executed: {executed}" if ran else "")
         ]
         cells += [_picture(ran[0], name) if ran else ""]
         cells += [_found(found[p][found[p].notebook == name]) for p in profiles]
@@ -173,7 +204,7 @@ def overview(profiles: Sequence[str]) -> str:
 
 def _picture(profile: str, name: str) -> str:
     pictures = sorted((results_root() / profile / "figures").glob(f"{name}*.png"))
-    return f'<img src="results/{profile}/figures/{pictures[0].name}" width="240">' if pictures else ""
+    return f'<img src="{profile}/figures/{pictures[0].name}" width="240">' if pictures else ""
 
 
 def _found(findings: pd.DataFrame) -> str:

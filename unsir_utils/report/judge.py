@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypeAlias
 
 import pandas as pd
 from scipy.stats import t
@@ -79,7 +80,7 @@ def interval(values: pd.Series, alpha: float = ALPHA, step: float = 0.0) -> Inte
     return Interval(mean, mean - reach, mean + reach, n, of, sd)
 
 
-Numbers = pd.Series | tuple[pd.Series, pd.Series]
+Numbers: TypeAlias = pd.Series | tuple[pd.Series, pd.Series]
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from IPython.display import Markdown
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -161,7 +163,7 @@ def heat_map(axis: Axes, records: pd.DataFrame, x: str, y: str, value: str, labe
         if np.isfinite(number):
             dark = sum(cells.cmap(cells.norm(number))[:3]) < 1.2
             shown = f"{number:+.0f}" if around_zero else f"{number:.0f}"
-            centre = {"ha": "center", "va": "center", "color": "white" if dark else "0.15"}
+            centre: dict[str, Any] = {"ha": "center", "va": "center", "color": "white" if dark else "0.15"}
             axis.text(column + 0.5, row + 0.5, shown, fontsize=7, **centre)
     axis.set_xticks(
         np.arange(table.shape[1]) + 0.5, [f"{t:g}" for t in table.columns], rotation=60 if table.shape[1] > 4 else 0
@@ -173,7 +175,7 @@ def heat_map(axis: Axes, records: pd.DataFrame, x: str, y: str, value: str, labe
     sns.despine(ax=axis, left=True, bottom=True)
 
 
-def mark_cell(axis: Axes, records: pd.DataFrame, x: str, y: str, pair: Sequence[float], **style: str | float) -> None:
+def mark_cell(axis: Axes, records: pd.DataFrame, x: str, y: str, pair: Sequence[float], **style: Any) -> None:
     """A frame in the cell of `heat_map` at `pair`, a value of `x` and one of `y`; style: of matplotlib's Rectangle."""
     column = sorted(records[x].unique()).index(pair[0])
     row = sorted(records[y].unique(), reverse=True).index(pair[1])
@@ -182,8 +184,8 @@ def mark_cell(axis: Axes, records: pd.DataFrame, x: str, y: str, pair: Sequence[
 
 def legend_below(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None:
     """One legend for all panels, under them; what several share stands once, a panel's suffix "(...)" left out."""
-    entries = {}
+    entries: dict[str, Artist] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             entries.setdefault(re.sub(r" \([^)]*\)", "", label), handle)
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)
+    figure.legend([*entries.values()], [*entries], loc="outside lower center", ncols=columns)

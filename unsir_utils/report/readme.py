@@ -1,4 +1,4 @@
-"""Renews the parts of README.md that come from results: each stands between <!-- from PATH --> and <!-- end -->.
+"""Renews what README.md and results/README.md take from results, each part between <!-- from PATH --> and <!-- end -->.
 
 python -m unsir_utils.report.readme
 """
@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
-from ..data.paths import REPOSITORY, published_root
-from .gather import overview
+import pandas as pd
 
-NOTEBOOKS = REPOSITORY / "results" / "notebooks.md"
-PROFILES = ["laptop", "quick"]  # of the table of notebooks
+from ..data.paths import REPOSITORY, YAML, published_root, read_yaml
+from .gather import findings, groups, overview
+
+PROFILES = ["laptop", "quick"]  # of the overview of the notebooks; the sentences and the grid are on the first
+PAGES = [Path("README.md"), Path("results/README.md")]
 PART = re.compile(r"(<!-- from (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -21,11 +24,72 @@ def renewed(text: str) -> str:
     return PART.sub(lambda part: f"{part[1]}{(REPOSITORY / part[2]).read_text()}{part[3]}", text)
 
 
+def generated() -> dict[str, str]:
+    """What is made from several results, by its file in results/."""
+    found = findings(PROFILES[0])
+    return {
+        "notebooks.md": overview(PROFILES),
+        "groups.md": groups(),
+        "findings.md": "\n".join(f"- {sentence(found, **about)}" for about in read_yaml(YAML / "readme.yaml")["findings"]),
+        "stands.md": stands(PROFILES[0]),
+    }
+
+
+def sentence(found: pd.DataFrame, claim: str, tested: str, where: str, verdict: str, says: str) -> str:
+    """A sentence of readme.yaml with its number, interval and replicates, from the one finding that it is about.
+
+    where: a part of what was measured, where several findings have the claim and the words of the test. Raises ValueError
+    where there is no such finding, or its verdict is another: then the sentence wants rewriting.
+    """
+    lines = found[(found.claim == claim) & (found.tested == tested) & found.measured.str.contains(where, regex=False)]
+    if len(lines) != 1:
+        raise ValueError(f"{len(lines)} findings are claim {claim}, {tested!r} {where}: name one in readme.yaml")
+    line = lines.iloc[0]
+    if line.verdict != verdict:
+        raise ValueError(
+            f"claim {claim}, {tested!r} is {line.verdict!r} now, not {verdict!r}: rewrite its sentence in readme.yaml"
+        )
+    number = line.measured.rpartition(": ")[2]
+    said = says.format(number=f"**{number}**", adds=line["the noise adds"])
+    return f"{said} ({line.replicates}; [{line.notebook}](notebooks/{line.notebook}.ipynb))"
+
+
+def stands(profile: str) -> str:
+    """The grid of the paper's parts: which of them a profile has on real data, on how many networks and seeds."""
+    lines = ["| of the paper | on real data | notebook |", "|---|---|---|"]
+    for part in read_yaml(YAML / "readme.yaml")["parts"]:
+        name = part["notebook"]
+        lines.append(f"| {part['what']} | {_measured(profile, part)} | [{name}](notebooks/{name}.ipynb) |")
+    return "\n".join(lines)
+
+
+def _measured(profile: str, part: dict) -> str:
+    file = published_root() / profile / "tables" / f"{part['notebook']}_records.csv"
+    if not file.exists():
+        return "no"
+    records = pd.read_csv(file).rename(columns={"model": "network"})
+    if "rows" not in part:
+        return f"yes: {_replicates(records)}"
+    records = records[records.network == part["network"]]
+    rows = [n for n in part["rows"] if n in set(records.n_forget)]
+    if not rows:
+        return "no"
+    counted = f"{len(rows)} of {len(part['rows'])} rows (forgetting {', '.join(map(str, rows))}): {_replicates(records)}"
+    return f"{counted}; {part['but']}" if "but" in part else counted
+
+
+def _replicates(records: pd.DataFrame) -> str:
+    networks = records.trained.nunique() if "trained" in records else 1
+    seeds = records.seed.nunique() if "seed" in records else 1
+    return f"{networks} network{'s' if networks > 1 else ''}, {seeds} seed{'s' if seeds > 1 else ''}"
+
+
 def main() -> None:
     os.environ["UNSIR_RESULTS"] = str(published_root())  # whatever was run here
-    NOTEBOOKS.write_text(overview(PROFILES) + "\n")
-    readme = REPOSITORY / "README.md"
-    readme.write_text(renewed(readme.read_text()))
+    for name, text in generated().items():
+        (REPOSITORY / "results" / name).write_text(text + "\n")
+    for page in PAGES:
+        (REPOSITORY / page).write_text(renewed((REPOSITORY / page).read_text()))
 
 
 if __name__ == "__main__":

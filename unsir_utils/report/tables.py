@@ -25,7 +25,7 @@ class Results:
 
     def __init__(self, notebook: str, profile: str) -> None:
         self.notebook, self.profile = notebook, profile
-        self.verdicts: dict[str, str] = {}
+        self.lines: list[dict[str, str]] = []  # what `judged` found
         self.folder = results_root() / profile
 
     def _path(self, kind: str, suffix: str, name: str = "") -> Path:
@@ -47,15 +47,15 @@ class Results:
         text = latex.to_latex(index=False, caption=_latex_escape(caption), label=label, escape=False)
         self._path(kind, "tex", name).write_text(text)
 
-    def shown(self, frame: pd.DataFrame, caption: str, name: str = "") -> Markdown:
+    def shown(self, frame: pd.DataFrame, caption: str, name: str = "", timed: bool = False) -> Markdown:
         """`table`, shown in the notebook, too."""
-        self.table(frame, caption, name)
+        self.table(frame, caption, name, timed)
         return Markdown(f"{markdown(frame)}\n\n*{caption}*")
 
     def judged(self, tests: Sequence[Test], caption: str, timed: bool = False) -> Markdown:
         """Saves the verdicts on `tests`, for 99_report to gather; shows what decides."""
         lines = judge(tests)
-        self.verdicts |= {f"{line['claim']}, {line['tested']}": line["verdict"] for line in lines}
+        self.lines += lines
         return Markdown(self.findings(lines, caption, timed))
 
     def findings(self, lines: list[dict], caption: str, timed: bool = False) -> str:
@@ -132,7 +132,7 @@ class Results:
 
     def closed(self, **numbers: float | int | str | list | None) -> Markdown:
         """The end of a notebook: saves `numbers` and its verdicts; shows what they depend on besides the code."""
-        self.numbers(**numbers, **self.verdicts)
+        self.numbers(**numbers, **{f"{line['claim']}, {line['tested']}": line["verdict"] for line in self.lines})
         return Markdown("Made with " + ", ".join(f"{k} {v}" for k, v in environment().items()) + ".")
 
 

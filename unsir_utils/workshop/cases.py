@@ -34,7 +34,7 @@ def run_cases(function: Callable[..., list[dict]], cases: Iterable[dict], label:
     code, rows = identity(function), []
     for case in progress(list(cases), label):
         kept = _result(function, code, case)
-        shown = {k: v for k, v in case.items() if not isinstance(v, (list, dict))}
+        shown = {k: v for k, v in case.items() if not isinstance(v, (list, tuple, dict))}
         for name, network in kept["made_from"]["networks"].items():
             tell("networks", name, network)
         rows += [{**shown, **record} for record in kept["records"]]

@@ -13,11 +13,12 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, is_dataclass
 from importlib.util import resolve_name
 from pathlib import Path
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from typing import Any
 
 import torch
 
@@ -33,7 +34,7 @@ NO_CODE = {"__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "
 NO_CODE |= {"__dataclass_params__", "__firstlineno__", "__static_attributes__", "__abstractmethods__", "_abc_impl"}
 
 
-def identity(function: FunctionType) -> str:
+def identity(function: Callable) -> str:
     """A fingerprint of the function's code and of that of every function and class that it reaches.
 
     It may reach functions and classes, its notebook's and this package's, and installed libraries, which count by their
@@ -149,7 +150,9 @@ def _steps(code: CodeType) -> str:
 
 
 def _argument(step: dis.Instruction, code: CodeType) -> object:
-    return code.co_consts[step.arg] if step.opname == "KW_NAMES" else step.argval  # which dis does not know in Python 3.11
+    return (
+        code.co_consts[step.arg or 0] if step.opname == "KW_NAMES" else step.argval
+    )  # which dis does not know in Python 3.11
 
 
 def _constant(value: object) -> str:
@@ -180,7 +183,7 @@ def _reads(code: CodeType, names: dict, reader: str) -> Iterator[tuple[str, obje
             yield from _reads(constant, names, reader)
 
 
-def _attribute(name: str, value: object, home: str, following: list[dis.Instruction]) -> tuple[str, object, str]:
+def _attribute(name: str, value: Any, home: str, following: list[dis.Instruction]) -> tuple[str, object, str]:
     """What stands at module.module.attribute. A library is not entered."""
     for step in following:
         enters = inspect.ismodule(value) and not _is_installed(value.__name__)
@@ -218,7 +221,7 @@ def _is_installed(name: str) -> bool:
     if top in sys.stdlib_module_names:
         return True
     module = sys.modules.get(top) or importlib.import_module(top)
-    places = [module.__file__] if getattr(module, "__file__", None) else list(getattr(module, "__path__", []))
+    places = [str(module.__file__)] if getattr(module, "__file__", None) else list(getattr(module, "__path__", []))
     return any({"site-packages", "dist-packages"} & set(Path(place).parts) for place in places)
 
 

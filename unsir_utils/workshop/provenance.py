@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 import torchvision
@@ -24,7 +25,7 @@ ASKED_FOR: dict[str, float] = {}  # name -> seconds of training, of the networks
 @contextmanager
 def listening() -> Iterator[dict[str, dict]]:
     """Collects what is handed out meanwhile. data: arguments of `load` -> Data.id; networks: name -> checksum, seconds."""
-    heard = {"data": {}, "networks": {}}
+    heard: dict[str, dict] = {"data": {}, "networks": {}}
     LISTENING.append(heard)
     try:
         yield heard
@@ -32,7 +33,7 @@ def listening() -> Iterator[dict[str, dict]]:
         LISTENING.pop()
 
 
-def tell(kind: str, name: str, value: object) -> None:
+def tell(kind: str, name: str, value: Any) -> None:
     if kind == "networks":
         ASKED_FOR[name] = value["seconds"]
     for heard in LISTENING:
@@ -55,9 +56,6 @@ def load_once(name: str, **options: object) -> Data:
 @lru_cache(maxsize=2)
 def _load(arguments: tuple[tuple, ...], state: str) -> Data:
     return load(**dict(arguments))
-
-
-load_once.cache_clear = _load.cache_clear
 
 
 def state(name: str) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -70,7 +71,7 @@ class Recipe:
         if not isinstance(self.architecture, str) or not isinstance(self.weights, str | None):
             raise ValueError(f"architecture and weights are {self.architecture!r} and {self.weights!r}: expected names")
         checks.counts(epochs=self.epochs, batch_size=self.batch_size)
-        settings = {name: _number(name, getattr(self, name)) for name in ("lr", "head_factor")}
+        settings: dict[str, Any] = {name: _number(name, getattr(self, name)) for name in ("lr", "head_factor")}
         checks.positive(**settings)
         if isinstance(self.left_out, str) or not isinstance(self.left_out, Iterable):
             raise ValueError(f"left_out is {self.left_out!r}: expected a list of classes")
@@ -186,7 +187,8 @@ class _Training:
         model = _place(models.build(recipe.architecture, n_classes, recipe.seed, recipe.weights), train.device)
         steps = recipe.epochs * len(chunks(torch.arange(len(train)), recipe.batch_size))
         groups = parameter_groups(model, recipe.lr, recipe.head_factor, train.inputs(slice(0, 2)))
-        return cls(model, *TRAININGS[recipe.training](groups, steps), {"epoch": 0, "history": [], "seconds": 0.0})
+        optimiser, schedule = TRAININGS[recipe.training](groups, steps)
+        return cls(model, optimiser, schedule, {"epoch": 0, "history": [], "seconds": 0.0})
 
     def resume(self, file: Path, epochs: int) -> None:
         saved = torch.load(file, map_location=next(self.model.parameters()).device, weights_only=True)
@@ -310,7 +312,8 @@ TRAININGS = {"onecycle": _one_cycle, "adamw": _adamw, "released": _released}
 
 
 def _place(model: nn.Module, device: torch.device) -> nn.Module:
-    return model.to(device, memory_format=torch.channels_last).eval()
+    model.to(device)
+    return model.to(memory_format=torch.channels_last).eval()
 
 
 def write(path: Path, put: Callable[[Path], object]) -> None:
@@ -327,7 +330,7 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _whole(name: str, value: object) -> int:
+def _whole(name: str, value: Any) -> int:
     try:
         return operator.index(value)
     except TypeError:

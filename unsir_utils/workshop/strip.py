@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 from ..data.paths import REPOSITORY
 
@@ -62,7 +63,7 @@ def settle(notebook: str) -> None:
 def after_save(os_path: str, **_: object) -> None:
     """JupyterLab's post_save_hook (make lab); it does not wait."""
     if os_path.endswith(".ipynb"):
-        start([sys.executable, "-m", "unsir_utils.strip", "--settle", os_path])
+        start([sys.executable, "-m", "unsir_utils.workshop.strip", "--settle", os_path])
 
 
 def start(command: list[str]) -> None:
@@ -80,7 +81,7 @@ if __name__ == "__main__":
     elif "--settle" in sys.argv:
         settle(sys.argv[-1])
     else:
-        sys.modules["rfc3987_syntax"] = None  # jsonschema would spend 3 seconds on a grammar of URLs, git waiting
-        sys.stdin.reconfigure(encoding="utf-8")
-        sys.stdout.reconfigure(encoding="utf-8", newline="\n")
-        sys.stdout.write(stripped(sys.stdin.read()))
+        modules: dict[str, Any] = sys.modules
+        modules["rfc3987_syntax"] = None  # jsonschema would spend 3 seconds on a grammar of URLs, git waiting
+        committed = stripped(sys.stdin.buffer.read().decode())
+        sys.stdout.buffer.write(committed.encode())

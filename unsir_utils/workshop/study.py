@@ -430,6 +430,7 @@ def grid(method: str, impair_rates: list[float], repair_rates: list[float], opti
     if method != "UNSIR" and method not in CONTROLS:
         raise ValueError(f"{method!r} has no pair of rates: choose one of UNSIR, {', '.join(CONTROLS)}")
     _check_options(method, options, dict.fromkeys(["impair_lr", "repair_lr"]))
+    images: Noise | None
     if method == "UNSIR":
         (images, start), passes = _noise(s, options)
     else:
