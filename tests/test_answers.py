@@ -1,9 +1,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.stats import permutation_test
+from torch import Tensor, nn
 
-from unsir_utils.audit.answers import apart, chance_of, holm, largest_share, middle, shares
+from unsir_utils.audit.answers import apart, chance_of, gap, gaps, holm, largest_share, middle, shares
+from unsir_utils.engine.samples import Samples
 
 TWO = np.array([[0, 0, 1, 2]])  # one seed, four images, three classes
 
@@ -54,3 +57,38 @@ def test_the_middle_of_resamples():
     assert middle(np.linspace(0, 1, 1001)) == "0.03 to 0.97"
     assert middle(np.array([0.2, 0.2]), "+") == "+0.20 to +0.20"
     assert middle(np.array([0.1, np.nan])) == "undefined"
+
+
+class Chances(nn.Module):
+    """A network that gives every image of a class [n] the same probabilities: those in the class's row of `given`."""
+
+    def __init__(self, *given: list[float]) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.tensor(given).log())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logits[x[:, 0].long()]
+
+
+FOUR = Samples(torch.tensor([[0.0], [0.0], [0.0], [1.0]]), torch.tensor([0, 0, 0, 1]), 2)
+SURE, UNSURE = Chances([0.9, 0.1], [0.2, 0.8]), Chances([0.4, 0.6], [0.2, 0.8])
+
+
+def test_two_networks_are_apart_by_hand():
+    """On three of four images the probabilities differ by 0.5 and the answers do, too; on the last one nothing does."""
+    assert gap(SURE, UNSURE, FOUR) == pytest.approx((0.375, 0.75))
+    assert gap(SURE, SURE, FOUR) == (0, 0)
+    assert gap(SURE, Chances([0.6, 0.4], [0.2, 0.8]), FOUR) == pytest.approx((0.225, 0))
+
+
+def test_a_masked_class_has_no_probability():
+    assert gap(Chances([0.0, 1.0], [0.0, 1.0]), Chances([1.0, 0.0], [0.0, 1.0]), FOUR) == pytest.approx((0.75, 0.75))
+
+
+def test_nothing_is_said_of_a_diverged_network():
+    assert np.isnan(gap(SURE, Chances([0.4, 0.6], [float("nan")] * 2), FOUR)).all()
+
+
+def test_the_parts_are_kept_apart():
+    found = gaps(SURE, UNSURE, {"retain": FOUR.only([0]), "forget": FOUR.only([1])})
+    assert found == pytest.approx({"tv_retain": 0.5, "differ_retain": 1, "tv_forget": 0, "differ_forget": 0})

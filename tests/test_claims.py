@@ -73,7 +73,7 @@ def table(unsir: dict, bare: dict | None = None, **others: dict) -> pd.DataFrame
     frames = []
     for method, columns in methods.items():
         n = len(next(iter(columns.values())))
-        frames.append(pd.DataFrame({"model": "R", "n_forget": 1, "method": method, "seed": range(n), **columns}))
+        frames.append(pd.DataFrame({"network": "R", "n_forget": 1, "method": method, "seed": range(n), **columns}))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -137,7 +137,7 @@ def test_nearer_with_more_classes_compares_the_largest_with_the_smallest_request
     for n, loss in ((1, 8.0), (2, 6.0), (4, 3.0)):
         rows += [("R", n, "Original", 0, 80.0, 80.0)]
         rows += [("R", n, m, s, 80.0 - loss + 0.1 * s * n, 0.0) for m in (UNSIR, BARE) for s in range(3)]
-    frame = records("model n_forget method seed A_Dr A_Df", *rows)
+    frame = records("network n_forget method seed A_Dr A_Df", *rows)
     tests = [t for t in claims.tables(frame.assign(relearn_epochs=NAN), 20, 1000, 10) if "nearer" in t.tested]
     assert the(tests) == pytest.approx([-5.0, -5.3, -5.6])
     assert not [t for t in claims.tables(frame[frame.n_forget < 4], 20, 1000, 10) if "nearer" in t.tested]

@@ -9,7 +9,7 @@ RATE = "paper's rates"
 
 def table(a_dr: list[float], bare: list[float]) -> pd.DataFrame:
     rows = [
-        {"model": "A", "n_forget": 1, "method": f"{method} ({RATE})", "seed": seed, "A_Dr": value, "A_Df": 0.0}
+        {"network": "A", "n_forget": 1, "method": f"{method} ({RATE})", "seed": seed, "A_Dr": value, "A_Df": 0.0}
         for method, series in (("UNSIR", a_dr), ("No noise", bare))
         for seed, value in enumerate(series)
     ]

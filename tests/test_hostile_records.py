@@ -162,8 +162,8 @@ def applies(name: str, mode: str) -> bool:
     source = "\n".join(cell.source for _, cell in code(NOTEBOOKS[name]))
     return {
         "all at the cap": "relearning" in source,
-        "Retrain lost": '"Retrain"' in source,
-        "Original lost": '"Original"' in source,
+        "Retrain lost": '"Retrain"' in source or "with_controls(" in source,
+        "Original lost": '"Original"' in source or "with_controls(" in source,
         "a single row": name in SINGLE_ROW,
         "empty maps": "gradcam" in source,
     }.get(mode, True)

@@ -119,12 +119,12 @@ def rows(file: str) -> list[dict]:
 
 def assert_the_table_is_that_of_its_records(stem: Path) -> None:
     table, records = rows(f"{stem}.csv"), rows(f"{stem}_records.csv")
-    runs = {(r["model"], r["n_forget"], r["method"]) for r in records}
-    assert {(row["model"], row["#forget"], row["method"]) for row in table} == runs and len(table) == len(runs)
+    runs = {(r["network"], r["n_forget"], r["method"]) for r in records}
+    assert {(row["network"], row["#forget"], row["method"]) for row in table} == runs and len(table) == len(runs)
     for row in table:
         for measure in ("A_Dr", "A_Df"):
-            key = row["model"], row["#forget"], row["method"]
-            values = [float(r[measure]) for r in records if (r["model"], r["n_forget"], r["method"]) == key]
+            key = row["network"], row["#forget"], row["method"]
+            values = [float(r[measure]) for r in records if (r["network"], r["n_forget"], r["method"]) == key]
             mean, *spread = map(float, row[f"{measure} (%)"].split(" ± "))
             assert mean == pytest.approx(statistics.mean(values), abs=0.051)
             assert spread == ([pytest.approx(statistics.stdev(values), abs=0.051)] if len(values) > 1 else [])

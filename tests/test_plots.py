@@ -156,3 +156,21 @@ def test_a_heat_map_of_differences_has_signs_and_a_mark_lies_in_its_cell(axis):
     assert [t.get_text() for t in axis.texts] == ["+0", "+0", "-3", "+30"]
     plots.mark_cell(axis, runs, "x", "y", (0.2, 1))
     assert axis.patches[-1].get_bbox().contains(1.5, 1.5) and not axis.patches[-1].get_bbox().contains(0.5, 0.5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_layer_lines_show_the_mean_ratio_of_each_layer_in_the_networks_order(axis):
+    runs = [("UNSIR", "b", 2.0), ("UNSIR", "a", UNDEFINED), ("UNSIR", "b", 4.0), ("Second original", "b", 0.5)]
+    plots.layer_lines(axis, pd.DataFrame(runs, columns=["method", "layer", "ratio"]), ["UNSIR", "Second original"], 2)
+    retrain, unsir, second = axis.lines
+    assert [line.get_label() for line in axis.lines] == ["Retrain", "UNSIR", "Second original"]
+    assert retrain.get_ydata() == [1, 1] and second.get_linestyle() == ":"
+    assert list(unsir.get_xdata()) == ["b", "a"] and unsir.get_ydata()[0] == 3 and pd.isna(unsir.get_ydata()[1])
+    axis.figure.canvas.draw()
+
+
+@pytest.mark.parametrize("ratio", [UNDEFINED, 0.0])
+@pytest.mark.filterwarnings("error")
+def test_layer_lines_without_a_ratio_stand(axis, ratio):
+    plots.layer_lines(axis, pd.DataFrame({"method": ["UNSIR"], "layer": ["a"], "ratio": [ratio]}), ["UNSIR"], 2)
+    axis.figure.canvas.draw()

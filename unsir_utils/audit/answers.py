@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from torch import nn
+
+from ..engine.samples import Samples
+from ..metrics import logits
 
 Classes = np.ndarray  # predicted classes, [..., n images]; -1 where the network has diverged
 
@@ -52,3 +56,22 @@ def middle(values: np.ndarray, sign: str = "") -> str:
         return "undefined"
     low, high = np.quantile(values, [0.025, 0.975])
     return f"{low:{sign}.2f} to {high:{sign}.2f}"
+
+
+def gap(model: nn.Module, other: nn.Module, samples: Samples) -> tuple[float, float]:
+    """How far two networks' answers to the same samples are apart: two means over these, of 0 to 1 each.
+
+    The total variation distance of their probabilities, and the share of samples to which they answer different classes.
+    nan where one of them has diverged.
+    """
+    p, q = (logits(network, samples).double().softmax(1) for network in (model, other))
+    differ = (p.argmax(1) != q.argmax(1)).double().masked_fill((p + q).isnan().any(1), float("nan"))
+    return 0.5 * (p - q).abs().sum(1).mean().item(), differ.mean().item()
+
+
+def gaps(model: nn.Module, other: nn.Module, parts: dict[str, Samples]) -> dict[str, float]:
+    """`gap` on each part of the samples: tv_<part> and differ_<part>."""
+    found = {part: gap(model, other, samples) for part, samples in parts.items()}
+    return {
+        f"{name}_{part}": value for part, pair in found.items() for name, value in zip(("tv", "differ"), pair, strict=True)
+    }

@@ -61,21 +61,22 @@ def forgets(
 Size = int | dict[str, int]  # of every network's data, or by network
 
 
-def tables(records: pd.DataFrame, cap: int, images: Size, classes: Size, row: str = "model") -> list[Test]:
+def tables(records: pd.DataFrame, cap: int, images: Size, classes: Size) -> list[Test]:
     """Claims 1 and 2 on one of the paper's tables, and 3 where its baselines are there.
 
-    records: `row` (the network's name), n_forget, method ("UNSIR (paper's rates)"), A_Dr, A_Df, relearn_epochs (nan past
+    records: network (its name), n_forget, method ("UNSIR (paper's rates)"), A_Dr, A_Df, relearn_epochs (nan past
         `cap`). images: test images a class, of `classes`.
     """
     tests = []
     for rate in RATES:
         unsir, bare = f"UNSIR ({rate})", f"No noise ({rate})"
-        parts = _rows(records, images, classes, row)
+        parts = _rows(records, images, classes)
         one = [forgets(f.place, f.part, unsir, bare, f.step["A_Df"], mask=True) for f in parts]
         two = [keeps(f.place, f.part, unsir, bare, f.step["A_Dr"]) for f in parts]
         three = [c for f in parts for c in relearning(f.place, f.part, unsir, bare, cap)]
         coarsest = {f.network: f.step["A_Dr"] for f in sorted(parts, key=lambda f: f.n_forget)}
-        nearer = [c for name, p in records.groupby(row, sort=False) for c in trend(name, p, unsir, bare, coarsest[name])]
+        networks = records.groupby("network", sort=False)
+        nearer = [c for name, part in networks for c in trend(name, part, unsir, bare, coarsest[name])]
         tests += [Test(1, f"A_Df is about 0 ({rate})", one), Test(2, f"A_Dr stays near the original's ({rate})", two)]
         tests += [Test(2, f"the more classes, the nearer ({rate})", nearer)] if nearer else []
         tests += [Test(3, f"relearning takes longer than after each baseline ({rate})", three)] if three else []
@@ -92,23 +93,23 @@ class _Row(NamedTuple):
     step: dict[str, float]
 
 
-def _rows(records: pd.DataFrame, images: Size, classes: Size, row: str) -> list[_Row]:
+def _rows(records: pd.DataFrame, images: Size, classes: Size) -> list[_Row]:
     found = []
-    for (name, n), part in records.groupby([row, "n_forget"], sort=False):
+    for (name, n), part in records.groupby(["network", "n_forget"], sort=False):
         each, of = (size[name] if isinstance(size, dict) else size for size in (images, classes))
         step = {"A_Dr": 100 / (each * (of - n)), "A_Df": 100 / (each * n)}
         found.append(_Row(name, n, f", {name}, {n} of {of}", part, step))
     return found
 
 
-def noise_adds(records: pd.DataFrame, images: Size, classes: Size, row: str = "model") -> pd.DataFrame:
+def noise_adds(records: pd.DataFrame, images: Size, classes: Size) -> pd.DataFrame:
     """What the noise adds to the same passes without it, in each row of a table: points, paired by seed, as text.
 
     Arguments: as for `tables`. More A_Dr and less A_Df speak for the noise.
     """
     lines = []
     for rate in RATES:
-        for f in _rows(records, images, classes, row):
+        for f in _rows(records, images, classes):
             line = {"network": f.network, "#forget": str(f.n_forget), "rates": rate}
             for metric, step in f.step.items():
                 unsir, bare = (values(f.part, metric, method=f"{m} ({rate})") for m in ("UNSIR", "No noise"))
@@ -178,6 +179,17 @@ def works_on(name: str, records: pd.DataFrame, accuracy: float, images: int, cla
         found += [keeps(f", {n} of {classes}", p, unsir, bare, 100 / (images * (classes - n))) for n, p in rows]
         tests.append(Test(8, f"works on {name} ({rate})", found, why_not=why_not))
     return tests
+
+
+def works_on_each(
+    records: pd.DataFrame, accuracies: dict[str, float], images: dict[str, int], classes: dict[str, int]
+) -> list[Test]:
+    """Claim 8 on each network of a table; all but the records by network, see `works_on`."""
+    return [
+        test
+        for name, accuracy in accuracies.items()
+        for test in works_on(name, records[records.network == name], accuracy, images[name], classes[name])
+    ]
 
 
 # The analyses, in the paper's order

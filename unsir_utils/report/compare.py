@@ -22,6 +22,7 @@ from typing import Any
 import pandas as pd
 
 from ..data.paths import of_notebook, published_root, results_root
+from .paper import FORMER_NAMES
 
 STDS, SPREADS = 2.0, 1.5  # a number may move by so many times its ±, and the spread between machines
 SHOWN = 40  # lines; all of them are in comparison.csv
@@ -48,7 +49,7 @@ POINTS, PROBABILITY, RELATIVE, PASSES = Unit(2, 20), Unit(0.03, 0.3), Unit(0, 0,
 EXACT, RATE = Unit(0, 0), Unit(0, 1, decades=True)
 KEY, IGNORED = "key", "ignored"
 UNITS = [  # the first that fits a column's name, or a number's; a column of words is a key
-    (r"^(seed|step|passes|image|layer|share|penalty|λ|class|claim|tested|network|model|#forget|n_forget|rates|pair)$", KEY),
+    (r"^(seed|step|passes|image|layer|share|penalty|λ|class|claim|tested|network|#forget|n_forget|rates|pair)$", KEY),
     (
         r"^(retain_per_class|noise_per_class|copies|batch_size|pictured|candidate|round|start|against|asked|after request)$",
         KEY,
@@ -286,7 +287,7 @@ def _json(path: Path) -> dict:
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
+        return pd.read_csv(path, dtype=str, keep_default_na=False).rename(columns=FORMER_NAMES)
     except (FileNotFoundError, pd.errors.EmptyDataError):
         return pd.DataFrame()
 

@@ -15,12 +15,15 @@ from IPython.display import Markdown
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from torch import Tensor
 
 # Okabe and Ito's palette, with a grey and a brown; the marker tells methods apart without colour.
 METHOD_STYLE: dict[str, tuple[str, str]] = {
     "Original": ("#000000", "o"),
+    "Second original": ("#000000", "+"),
     "Retrain": ("#0072B2", "s"),
+    "Retrain, other start": ("#0072B2", "x"),
     "FineTune": ("#56B4E9", "v"),
     "NegGrad": ("#999999", "^"),
     "Fisher": ("#CC79A7", "P"),
@@ -146,6 +149,25 @@ def sweep_lines(
         axis.set_xticks(ticks, [f"{t:g}" for t in ticks], rotation=45 if len(ticks) > 5 else 0)
         axis.minorticks_off()
     axis.set(xlabel=xlabel, ylabel="test accuracy (%)", ylim=(-4, 104))
+
+
+def layer_lines(axis: Axes, ratios: pd.DataFrame, methods: Sequence[str], factor: float) -> None:
+    """One line a method: by layer, how many times Retrain's distance its own is, the mean over the seeds, on a log scale.
+
+    ratios: columns method, layer, ratio. Retrain is the line at 1, in a band that reaches a `factor` up and down; dotted:
+    networks that no unlearning made. A layer without a ratio leaves a gap.
+    """
+    axis.axhspan(1 / factor, factor, color="0.92", zorder=0)
+    axis.axhline(1, color=METHOD_STYLE["Retrain"][0], linewidth=1, label="Retrain")
+    for method in methods:
+        colour, marker = METHOD_STYLE[method]
+        values = ratios[ratios.method == method].groupby("layer", sort=False).ratio.mean()
+        line = ":" if method in ("Retrain, other start", "Second original") else "-"
+        axis.plot(values.index, values, line, color=colour, marker=marker, markersize=4, linewidth=1, label=method)
+    axis.set_yscale("log", subs=[])
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.tick_params(axis="x", rotation=90, labelsize=6)
 
 
 def heat_map(axis: Axes, records: pd.DataFrame, x: str, y: str, value: str, label: str, around_zero: bool = False) -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 
 from ..data.paths import REPOSITORY, YAML, published_root, read_yaml
 from .gather import findings, groups, overview
+from .paper import FORMER_NAMES
 
 PROFILES = ["laptop", "quick"]  # of the overview of the notebooks; the sentences and the grid are on the first
 PAGES = [Path("README.md"), Path("results/README.md")]
@@ -67,7 +68,7 @@ def _measured(profile: str, part: dict) -> str:
     file = published_root() / profile / "tables" / f"{part['notebook']}_records.csv"
     if not file.exists():
         return "no"
-    records = pd.read_csv(file).rename(columns={"model": "network"})
+    records = pd.read_csv(file).rename(columns=FORMER_NAMES)
     if "rows" not in part:
         return f"yes: {_replicates(records)}"
     records = records[records.network == part["network"]]

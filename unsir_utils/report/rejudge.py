@@ -20,6 +20,7 @@ from ..data.paths import REPOSITORY, published_root
 from ..workshop.run import profile_values
 from . import claims
 from .judge import Test, judge
+from .paper import FORMER_NAMES
 from .tables import Results
 
 Records = Callable[[str], pd.DataFrame]  # name of a notebook's saved records -> the records
@@ -41,11 +42,9 @@ def _later_table(read: Records, p: dict) -> list[Test]:
     records, accuracy = read("records"), read("numbers")
     sizes = {name: images_of(p["data"].get(name, p["data"])) for name in p["recipes"]}
     images, classes = ({name: size[i] for name, size in sizes.items()} for i in (0, 1))
-    tests = claims.tables(records, p["relearning"]["cap"], images, classes, row="network")
-    for name, size in sizes.items():
-        original = float(accuracy[f"accuracy of {name}, %"].iloc[0])
-        tests += claims.works_on(name, records[records.network == name], original, *size)
-    return tests
+    originals = {name: float(accuracy[f"accuracy of {name}, %"].iloc[0]) for name in p["recipes"]}
+    tests = claims.tables(records, p["relearning"]["cap"], images, classes)
+    return tests + claims.works_on_each(records, originals, images, classes)
 
 
 def _efficiency(read: Records, p: dict) -> list[Test]:
@@ -103,7 +102,7 @@ def lines(notebook: str, profile: str, folder: Path) -> list[dict[str, str]]:
     def read(name: str) -> pd.DataFrame:
         if name == "numbers":
             return pd.read_json(folder / "numbers" / f"{notebook}.json", lines=False, typ="series").to_frame().T
-        return pd.read_csv(folder / "tables" / f"{notebook}_{name}.csv")
+        return pd.read_csv(folder / "tables" / f"{notebook}_{name}.csv").rename(columns=FORMER_NAMES)
 
     return judge(JUDGED[notebook](read, parameters(notebook, profile)))
 
