@@ -58,6 +58,21 @@ def middle(values: np.ndarray, sign: str = "") -> str:
     return f"{low:{sign}.2f} to {high:{sign}.2f}"
 
 
+def likeness(model: nn.Module, noise: Noise) -> dict[str, float]:
+    """What noise images are like, mean over them: their L2 norm, and what the network answers to them.
+
+    error: cross-entropy against their labels, in nats; belief: the probability of these labels, in %. nan for a network that
+    has diverged.
+    """
+    right = noise.labels[:, None]
+    told = logits(model, Samples(noise.images, noise.labels, int(right.max()) + 1)).log_softmax(1)
+    return {
+        "norm": noise.images.flatten(1).norm(dim=1).mean().item(),
+        "error": -told.gather(1, right).mean().item(),
+        "belief": 100 * told.exp().gather(1, right).mean().item(),
+    }
+
+
 def gap(model: nn.Module, other: nn.Module, samples: Samples) -> tuple[float, float]:
     """How far two networks' answers to the same samples are apart: two means over these, of 0 to 1 each.
 

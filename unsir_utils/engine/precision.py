@@ -33,6 +33,21 @@ def precision_setting() -> str:
     return setting
 
 
+@contextmanager
+def computed_in(setting: str) -> Iterator[None]:
+    """UNSIR_PRECISION is `setting` within, and what it was afterwards."""
+    before = os.environ.get("UNSIR_PRECISION")
+    os.environ["UNSIR_PRECISION"] = setting
+    try:
+        precision_setting()
+        yield
+    finally:
+        if before is None:
+            del os.environ["UNSIR_PRECISION"]
+        else:
+            os.environ["UNSIR_PRECISION"] = before
+
+
 def uses_bfloat16(device: torch.device | str) -> bool:
     """What the setting comes to: whether ordinary layers run in bfloat16 there.
 

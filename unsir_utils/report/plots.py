@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -17,6 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from torch import Tensor
+
+from .judge import interval
 
 # Okabe and Ito's palette, with a grey and a brown; the marker tells methods apart without colour.
 METHOD_STYLE: dict[str, tuple[str, str]] = {
@@ -149,6 +151,46 @@ def sweep_lines(
         axis.set_xticks(ticks, [f"{t:g}" for t in ticks], rotation=45 if len(ticks) > 5 else 0)
         axis.minorticks_off()
     axis.set(xlabel=xlabel, ylabel="test accuracy (%)", ylim=(-4, 104))
+
+
+def level_lines(axis: Axes, records: pd.DataFrame, method: str) -> None:
+    """Mean A_Dr (solid) and A_Df (dashed) of a method that the setting of the axis does not change, as lines across.
+
+    records: columns A_Dr and A_Df, one row a run of the method.
+    """
+    for metric, line in (("A_Dr", "-"), ("A_Df", "--")):
+        style: dict[str, Any] = {"color": METHOD_STYLE[method][0], "linestyle": line, "linewidth": 1.2, "zorder": 0}
+        axis.axhline(records[metric].mean(), label=f"{method}, {metric}", **style)
+
+
+def change_lines(axis: Axes, changes: Mapping[tuple[str, str], pd.Series], bound: float, step: float) -> None:
+    """A row a name, the first on top: how many points each metric changed, its mean with the 95 % t interval, a dot a seed.
+
+    changes: by name and metric (A_Dr, A_Df), points by seed as `claims.values` gives them; a name whose changes are empty is
+    told to be not run, an undefined change is not drawn. bound: the band from -bound to bound is grey; step: see
+    `judge.interval`.
+    """
+    names = list(dict.fromkeys(name for name, _ in changes))
+    axis.axvspan(-bound, bound, color="0.92", zorder=0)
+    for (name, metric), values in changes.items():
+        y = names.index(name)
+        if values.empty:
+            axis.text(0, y, "not run", ha="center", va="center", fontsize=7, color="0.4")
+        else:
+            _change_line(axis, values, y + (-0.15 if metric == "A_Dr" else 0.15), metric, step)
+    axis.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
+
+
+def _change_line(axis: Axes, values: pd.Series, y: float, metric: str, step: float) -> None:
+    found, retain = interval(values, step=step), metric == "A_Dr"
+    if np.isnan(found.mean):
+        return
+    colour, reach = RETAIN if retain else FORGET, found.mean - found.low if found.n > 1 else None
+    axis.plot(values, [y] * len(values), ".", color="0.35", markersize=4, zorder=3)
+    axis.errorbar(
+        found.mean, y, xerr=reach, color=colour, capsize=2, markersize=5, label=metric,
+        marker="o" if retain else "s", markerfacecolor=colour if retain else "white",
+    )  # fmt: skip
 
 
 def layer_lines(axis: Axes, ratios: pd.DataFrame, methods: Sequence[str], factor: float) -> None:

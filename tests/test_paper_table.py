@@ -1,0 +1,173 @@
+import math
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+from tiny import convnet
+
+from unsir_utils.report import paper_table
+from unsir_utils.settings import PAPER_RATES
+from unsir_utils.workshop import cases, models, rows, store, study
+
+DATA = {"name": "shapes", "n_classes": 3, "per_class": 60}
+RECIPES = {"tiny": {"epochs": 2, "lr": 0.1, "batch_size": 16}, "tinier": {"epochs": 1, "batch_size": 8}}
+REQUESTS = {"tiny": [[0], [0, 1]], "tinier": [[2]]}
+
+
+@pytest.fixture
+def table() -> list[rows.Row]:
+    return rows.table_rows(REQUESTS, DATA, RECIPES, retain_per_class=8)
+
+
+@pytest.fixture
+def learned(monkeypatch, tmp_path, table):
+    """The originals of the rows, trained on little data."""
+    monkeypatch.setattr(store, "FOLDER", tmp_path)
+    for name in RECIPES:
+        monkeypatch.setitem(models.ARCHITECTURES, name, convnet)
+    monkeypatch.setattr(study.Scenario, "accuracy", 90.0)
+    return rows.originals_of(table)
+
+
+# workshop/rows.py
+
+
+def test_a_row_is_a_network_and_a_request(table):
+    assert [row.setting for row in table] == [
+        {"network": "tiny", "n_forget": 1}, {"network": "tiny", "n_forget": 2}, {"network": "tinier", "n_forget": 1},
+    ]  # fmt: skip
+    assert table[1].request == {
+        "data": DATA, "recipe": {"architecture": "tiny", "epochs": 2, "lr": 0.1, "batch_size": 16}, "forget": [0, 1],
+        "retain_per_class": 8,
+    }  # fmt: skip
+    assert table[1].intact.forget == (0, 1) and table[1].intact.retain_per_class == 8
+    assert rows.first_rows(table) == {"tiny": table[0], "tinier": table[2]}
+
+
+def test_data_may_be_of_each_network():
+    own = {"tiny": DATA, "tinier": {**DATA, "n_classes": 4}}
+    assert [row.request["data"]["n_classes"] for row in rows.table_rows(REQUESTS, own, RECIPES)] == [3, 3, 4]
+
+
+def test_a_recipe_without_a_request_is_named():
+    with pytest.raises(ValueError, match="tinier: a recipe, but nothing to forget"):
+        rows.table_rows({"tiny": [[0]], "tinier": []}, DATA, RECIPES)
+
+
+def test_an_original_at_chance_is_refused(monkeypatch, table):
+    monkeypatch.setattr(study.Scenario, "accuracy", 49.0)  # of three classes
+    with pytest.raises(ValueError, match="tiny: .*train it longer"):
+        rows.originals_of(table)
+
+
+def test_settings_are_tried_and_chosen_on_first_rows_alone(monkeypatch, table):
+    asked = []
+
+    def run_cases(function, given, label):
+        asked.extend(given)
+        assert function is study.choose
+        best = given[0]["recipe"]["architecture"] == "tiny"
+        return pd.DataFrame({"lr": [0.1, 0.2], "A_Dr": [90.0, 80.0], "A_Df": 0.0, "chosen": [best, not best]})
+
+    monkeypatch.setattr(cases, "run_cases", run_cases)
+    tried = rows.tries_of(table, "NegGrad", [{"lr": 0.1}, {"lr": 0.2}], {"epochs": 1}, seed=7)
+    assert [case["forget"] for case in asked] == [[0], [2]]
+    assert all((case["seed"], case["method"], case["options"]) == (7, "NegGrad", {"epochs": 1}) for case in asked)
+    assert rows.chosen_of(tried, "lr") == {"tiny": {"lr": 0.1}, "tinier": {"lr": 0.2}}
+    assert list(tried.network) == ["tiny", "tiny", "tinier", "tinier"] and set(tried.n_forget) == {1}
+
+
+def test_the_methods_of_a_row_stand_beside_their_controls():
+    own = {"impair_lr": 0.5, "repair_lr": 0.25}
+    found = rows.with_controls(own, {"copies": 3, "noise_per_class": 2}, NegGrad=study.Method("NegGrad"))
+    assert list(found) == [
+        "Original", "Retrain", "NegGrad", "Masked logits", "UNSIR (paper's rates)", "No noise (paper's rates)",
+        "UNSIR (chosen rates)", "No noise (chosen rates)",
+    ]  # fmt: skip
+    for method in ("UNSIR", "No noise"):
+        at = {which: found[f"{method} ({which})"].options for which in ("paper's rates", "chosen rates")}
+        assert at["chosen rates"] == {**at["paper's rates"], **own} and at["paper's rates"].items() >= PAPER_RATES.items()
+        assert at["chosen rates"]["copies"] == 3
+
+
+def test_what_no_seed_changes_runs_once_and_only_full_rows_get_every_seed(table):
+    methods = {name: {"Retrain": study.Method("Retrain"), "UNSIR": study.Method("UNSIR")} for name in RECIPES}
+    found = rows.cases_of(table, methods, [5, 6, 7], 1, in_full=table[:1], relearning={"cap": 2})
+    assert [(case["setting"]["n_forget"], case["seed"], list(case["methods"])) for case in found] == [
+        (1, 5, ["Retrain", "UNSIR"]), (1, 6, ["UNSIR"]), (1, 7, ["UNSIR"]), (2, 5, ["Retrain", "UNSIR"]),
+        (1, 5, ["Retrain", "UNSIR"]),
+    ]  # fmt: skip
+    assert found[3]["forget"] == [0, 1] and found[4]["recipe"]["architecture"] == "tinier"
+    assert all(case["relearning"] == {"cap": 2} for case in found)
+
+
+# report/paper_table.py
+
+RECORDS = pd.DataFrame(
+    [
+        ("tiny", 1, "Original", 0, 80.0, 90.0, 0.0),
+        ("tiny", 1, "UNSIR", 0, 70.0, 2.0, 3.0),
+        ("tiny", 1, "UNSIR", 1, 74.0, 0.0, None),
+        ("tiny", 2, "Original", 0, 82.0, 91.0, 0.0),
+        ("tiny", 2, "UNSIR", 0, math.nan, math.nan, math.nan),
+    ],
+    columns=["network", "n_forget", "method", "seed", "A_Dr", "A_Df", "relearn_epochs"],
+)
+
+
+def test_the_table_has_means_their_spread_and_censored_times():
+    cells = paper_table.summary(RECORDS, cap=5).astype(str).to_numpy().tolist()
+    assert cells == [
+        ["tiny", "1", "Original", "80.0", "90.0", "0"],
+        ["tiny", "1", "UNSIR", "72.0 ± 2.8", "1.0 ± 1.4", ">4"],  # 4 / sqrt(2), 2 / sqrt(2); (3 + 5) / 2
+        ["tiny", "2", "Original", "82.0", "91.0", "0"],
+        ["tiny", "2", "UNSIR", "undefined", "undefined", "undefined"],
+    ]
+
+
+def test_only_runs_that_have_a_time_can_be_past_the_cap():
+    assert paper_table.past_the_cap(RECORDS) == ["UNSIR: 1 of 2 runs"]
+    assert paper_table.past_the_cap(RECORDS[RECORDS.method == "Original"]) == []
+
+
+def test_the_networks_and_their_data_are_told(learned):
+    told = paper_table.networks(learned).to_dict("records")
+    weights = sum(p.numel() for p in convnet(3).parameters())
+    assert told[0] == {
+        "network": "tiny", "parameters": f"{weights:,}", "data": "shapes3", "training images": "162",
+        "shape of one": str(learned["tiny"].loaded.train.shape), "classes": "3", "test accuracy (%)": "90.0",
+    }  # fmt: skip
+    assert [line["network"] for line in told] == ["tiny", "tinier"]
+    images, classes = paper_table.sizes(learned)
+    assert classes == {"tiny": 3, "tinier": 3} and images["tiny"] * 3 == len(learned["tiny"].loaded.test)
+    assert paper_table.trained_on(learned).startswith(
+        "tiny on shapes3 (162 training images, 2 epochs of onecycle, from scratch)"
+    )
+
+
+def test_every_candidate_is_shown_and_the_chosen_one_is_marked(learned):
+    unsir = pd.DataFrame({"impair_lr": [0.1, 0.2], "A_Dr": [90.04, math.nan], "A_Df": [0.0, None], "chosen": [True, False]})
+    ascent = pd.DataFrame({"lr": [0.5], "A_Dr": [80.0], "A_Df": [1.0], "chosen": [True]})
+    both = [part.assign(network="tiny", method=name) for name, part in (("UNSIR", unsir), ("NegGrad", ascent))]
+    table = paper_table.choices(pd.concat(both), learned)
+    assert list(table) == ["network", "method", "impair_lr", "lr", "A_Dr (%)", "A_Df (%)", "images behind A_Df", "chosen"]
+    assert table.to_numpy().tolist() == [
+        ["tiny", "UNSIR", "0.1", "", "90.0", "0.0", "6", "chosen"],
+        ["tiny", "UNSIR", "0.2", "", "undefined", "undefined", "6", ""],
+        ["tiny", "NegGrad", "", "0.5", "80.0", "1.0", "6", "chosen"],
+    ]
+
+
+def test_the_caption_tells_how_times_were_measured():
+    told = paper_table.relearned(per_epoch=64, cap=3, watched=50, steps_cap=0)
+    assert told == "relearn epochs of 64 images, at most 3, watching 50 forgotten images"
+
+
+@pytest.mark.parametrize("n_rows, shape", [(1, (1, 1)), (3, (1, 3)), (6, (2, 4))])
+def test_each_row_has_a_panel(n_rows, shape):
+    one = RECORDS[RECORDS.n_forget == 1]
+    figure = paper_table.panels(pd.concat([one.assign(n_forget=n + 1) for n in range(n_rows)]), {"tiny": 9})
+    titles = [axis.get_title() for axis in figure.axes]
+    grid = figure.axes[0].get_subplotspec().get_gridspec()
+    plt.close(figure)
+    assert titles == [f"tiny\n{n + 1} of 9 classes" for n in range(n_rows)] and (grid.nrows, grid.ncols) == shape

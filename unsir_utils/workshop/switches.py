@@ -1,0 +1,143 @@
+"""The authors' released notebook as it runs, and with its departures from the method as described turned off one by one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..engine.precision import computed_in
+from ..metrics import evaluate, predictions
+from ..noise import learn_noise
+from ..settings import RELEASED
+from ..unsir import Unlearned, released, two_passes
+from .study import Scenario, scenario
+
+AS_RELEASED, NO_NOISE = "as released", "No noise"
+
+
+def switches(learned: int) -> dict[str, dict[str, Any]]:
+    """By name, what a run changes of the code as released: arguments of `unlearned`. learned: noise images a class."""
+    return {
+        AS_RELEASED: {},
+        "all noise images": {"used": learned},
+        "own labels": {"label": None},
+        "eval-mode BatchNorm": {"batchnorm": "eval"},
+        "all together": {"used": learned, "label": None, "batchnorm": "eval"},
+        "random draw": {"drawn": True},
+        NO_NOISE: {"noise": False},
+    }
+
+
+def unlearned(
+    s: Scenario,
+    *,
+    per_class: int,
+    used: int,
+    learned: int,
+    label: int | None = RELEASED.label,
+    batchnorm: str = RELEASED.batchnorm,
+    drawn: bool = False,
+    noise: bool = True,
+    **passes: Any,
+) -> Unlearned:
+    """The scenario's original after the released code. passes: of `two_passes`; the others of `unsir.released`, but for two:
+
+    drawn: retain images at random, not the first of each class. noise: False trains on these first ones alone.
+    """
+    if not noise:
+        return two_passes(s.original, s.retain.first(per_class), None, seed=s.seed, **passes)
+    retain = s.retain.draw(per_class, seed=s.seed) if drawn else s.retain
+    slips = dict(used=used, label=label, batchnorm=batchnorm)
+    return released(s.original, s.forget, retain, per_class=per_class, learned=learned, seed=s.seed, **slips, **passes)
+
+
+def both_ways(model: nn.Module, s: Scenario, batch_size: int) -> dict[str, float]:
+    """A_Dr and A_Df in % on the test set: over all samples and, as "... by batches", as the mean of the batches' own.
+
+    The second is what the released notebook reports: a short last batch counts as much as a full one. All nan for a network
+    that has diverged.
+    """
+    test, found = s.loaded.test, {}
+    answers = predictions(model, test)
+    right = (answers == test.labels).double().where(answers >= 0, torch.nan)
+    gone = torch.isin(test.labels, torch.tensor(s.forget, device=test.device))
+    for metric, part in {"A_Dr": right[~gone], "A_Df": right[gone]}.items():
+        batches = torch.stack([batch.mean() for batch in part.split(batch_size)])
+        found |= {metric: 100 * part.mean().item(), f"{metric} by batches": 100 * batches.mean().item()}
+    return found
+
+
+def rates_text(rates: dict[str, float]) -> str:
+    """A pair as the tables name it: "0.02, 0.01", impair before repair."""
+    return f"{rates['impair_lr']:g}, {rates['repair_lr']:g}"
+
+
+def run_switch(
+    switch: str, turned: dict, rates: dict[str, float], sizes: dict[str, int], reported: int, **request: Any
+) -> list[dict]:
+    """A case: `both_ways` after each pass. switch: the name of what is `turned` (see `switches`).
+
+    rates: impair_lr and repair_lr; sizes: the other arguments of `unlearned`; reported: the batch of `both_ways`; request:
+    arguments of `scenario`.
+    """
+    s = scenario(**request)
+    found = unlearned(s, **{**sizes, **rates, **turned})
+    stages = {"after impair": found.impaired.model, "after repair": found.model}
+    about = {**rates, "forget": str([*s.forget])}
+    return [
+        {**about, "stage": stage, **both_ways(model, s, reported), "rates": rates_text(rates)}
+        for stage, model in stages.items()
+    ]
+
+
+def switch_cases(
+    requests: list[list[int]],
+    rates: list[dict[str, float]],
+    seeds: list[int],
+    sizes: dict[str, int],
+    only: Collection[str] = (),
+    **common: Any,
+) -> list[dict]:
+    """Cases of `run_switch`: each request, pair of rates and seed with every switch of `switches`, or with `only` these.
+
+    Where class 0 alone is forgotten, label 0 is right: own labels would change nothing and are left out. sizes, common: the
+    other arguments of a case. Raises ValueError for an unknown switch.
+    """
+    known = switches(sizes["learned"])
+    if unknown := sorted(set(only) - set(known)):
+        raise ValueError(f"unknown switch {', '.join(unknown)}: choose among {', '.join(known)}")
+    return [
+        dict(switch=name, turned=turned, rates=pair, sizes=sizes, forget=forget, seed=seed, **common)
+        for forget in requests
+        for pair in rates
+        for seed in seeds
+        for name, turned in known.items()
+        if name in (only or known) and not (name == "own labels" and forget == [RELEASED.label])
+    ]
+
+
+def run_in_precision(precision: str, **case: Any) -> list[dict]:
+    """A case: `run_switch` in another UNSIR_PRECISION, from the network that is trained in the usual one."""
+    scenario(data=case["data"], recipe=case["recipe"], forget=case["forget"]).original  # loaded before the setting changes
+    with computed_in(precision):
+        return run_switch(**case)
+
+
+def after_noise(learned: int, batchnorm: str, **request: Any) -> list[dict]:
+    """A case: the test accuracy over all classes, in %, of the copy that the noise was learned on, class after class.
+
+    "weights unchanged": whether every weight is as it was; the statistics of BatchNorm may have moved.
+    """
+    s = scenario(**request)
+    model = copy.deepcopy(s.original)
+    for i, c in enumerate(s.forget):
+        learn_noise(
+            model, [c], s.loaded.train.shape, per_class=learned, batchnorm=batchnorm, seed=s.seed + i, in_place=True
+        )
+    pairs = zip(model.parameters(), s.original.parameters(), strict=True)
+    same = all(torch.equal(ours, original) for ours, original in pairs)
+    return [{"accuracy": evaluate(model, s.loaded.test)[1], "weights unchanged": same}]
