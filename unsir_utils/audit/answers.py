@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from torch import nn
+from torch.nn import functional as F
 
 from ..engine.samples import Samples
 from ..metrics import logits
+from ..noise import Noise
 
 Classes = np.ndarray  # predicted classes, [..., n images]; -1 where the network has diverged
 
@@ -58,18 +60,17 @@ def middle(values: np.ndarray, sign: str = "") -> str:
     return f"{low:{sign}.2f} to {high:{sign}.2f}"
 
 
-def likeness(model: nn.Module, noise: Noise) -> dict[str, float]:
+def likeness(model: nn.Module, noise: Noise, n_classes: int) -> dict[str, float]:
     """What noise images are like, mean over them: their L2 norm, and what the network answers to them.
 
-    error: cross-entropy against their labels, in nats; belief: the probability of these labels, in %. nan for a network that
-    has diverged.
+    error: cross-entropy against their labels, in nats; belief: the probability of these labels, in %. Both are nan for a
+    network that has diverged.
     """
-    right = noise.labels[:, None]
-    told = logits(model, Samples(noise.images, noise.labels, int(right.max()) + 1)).log_softmax(1)
+    told = logits(model, Samples(noise.images, noise.labels, n_classes))
     return {
         "norm": noise.images.flatten(1).norm(dim=1).mean().item(),
-        "error": -told.gather(1, right).mean().item(),
-        "belief": 100 * told.exp().gather(1, right).mean().item(),
+        "error": F.cross_entropy(told, noise.labels).item(),
+        "belief": 100 * told.softmax(1).gather(1, noise.labels[:, None]).mean().item(),
     }
 
 

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from torch import Tensor
 
+from ..audit.maps import enlarged
 from .judge import interval
 
 # Okabe and Ito's palette, with a grey and a brown; the marker tells methods apart without colour.
@@ -81,6 +82,35 @@ def _displayable(image: Tensor) -> np.ndarray:
         image = image.nan_to_num(0.0, 0.0, 0.0)  # noise that diverged
         image = (image - image.min()) / (image.max() - image.min()).clamp(min=1e-12)
     return image.permute(1, 2, 0).numpy()
+
+
+def map_grid(images: Tensor, rows: Sequence[str], maps: dict[str, Tensor], below: dict[str, list[str]]) -> Figure:
+    """Each image and, a column a network, the image in grey with the network's map over it.
+
+    images: uint8 [n, 3, H, W]; rows: their n labels. maps: a network's name -> float [n, h, w], at least 0; one that holds
+        a nan is not drawn. below: a network's name -> n texts, one under each picture.
+    A column has a colour scale of its own, from 0 to the largest value of its n maps, so that a network whose logits are
+    small is seen, too: colours compare within a column, not between columns.
+    """
+    figure, axes = plt.subplots(len(images), len(maps) + 1, figsize=(6.7, 1.5 * len(images) + 0.6), squeeze=False)
+    for line, image, label in zip(axes, images.cpu(), rows, strict=True):
+        line[0].imshow(image.permute(1, 2, 0))
+        line[0].set_ylabel(label)
+    for column, title in zip(axes.T, ["image", *maps], strict=True):
+        column[0].set_title(title)
+    for column, (name, of) in zip(axes.T[1:], maps.items(), strict=True):
+        large = enlarged(of, *images.shape[2:])
+        for axis, image, heat, text in zip(column, images.cpu(), large, below[name], strict=True):
+            axis.imshow(image.float().mean(0), cmap="gray", vmin=0, vmax=255)
+            axis.set_xlabel(text, fontsize=7)
+            if not heat.isnan().any():
+                axis.imshow(heat, cmap="inferno", vmin=0, vmax=of.nan_to_num().max().item() or 1.0, alpha=0.55)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[], frame_on=False)
+    scale = plt.cm.ScalarMappable(cmap="inferno")  # from 0 to 1, whatever there is to see
+    bar = figure.colorbar(scale, ax=axes, location="bottom", shrink=0.4, aspect=30, ticks=[0, 1], alpha=0.55)
+    bar.ax.set_xticklabels(["0", "column's largest value"])
+    return figure
 
 
 def class_bars(axis: Axes, values: Tensor, names: Sequence[str], forget: Sequence[int], label: str) -> None:
@@ -191,6 +221,28 @@ def _change_line(axis: Axes, values: pd.Series, y: float, metric: str, step: flo
         found.mean, y, xerr=reach, color=colour, capsize=2, markersize=5, label=metric,
         marker="o" if retain else "s", markerfacecolor=colour if retain else "white",
     )  # fmt: skip
+
+
+def part_boxes(axis: Axes, values: pd.DataFrame, methods: Sequence[str]) -> None:
+    """Two boxes a method: its values on retain images and, hatched, on forget images; "undefined" where it has none.
+
+    values: columns method, part ("retain" or "forget") and value; nan is left out. A box spans the middle half with the
+    median in it, whiskers reach 1.5 times as far at most, dots are what lies beyond.
+    """
+    for shift, part, colour, hatch in ((-0.2, "retain", RETAIN, None), (0.2, "forget", FORGET, "///")):
+        style: dict[str, Any] = {"facecolor": colour, "hatch": hatch, "edgecolor": "0.2", "alpha": 0.8}
+        place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": 7, "color": colour}
+        for y, method in enumerate(methods):
+            of = values[(values.method == method) & (values.part == part)].value.dropna()
+            if of.empty:
+                axis.annotate("undefined", (0.01, y + shift), **place)
+                continue
+            axis.boxplot(
+                [of], positions=[y + shift], widths=0.32, orientation="horizontal", patch_artist=True, manage_ticks=False,
+                boxprops=style, medianprops={"color": "black"}, flierprops={"marker": ".", "markersize": 3},
+            )  # fmt: skip
+        axis.fill([], [], **style, label=f"{part} images")
+    axis.set(yticks=range(len(methods)), yticklabels=methods, ylim=(len(methods) - 0.5, -0.5))
 
 
 def layer_lines(axis: Axes, ratios: pd.DataFrame, methods: Sequence[str], factor: float) -> None:

@@ -51,7 +51,7 @@ def unlearned(
     if not noise:
         return two_passes(s.original, s.retain.first(per_class), None, seed=s.seed, **passes)
     retain = s.retain.draw(per_class, seed=s.seed) if drawn else s.retain
-    slips = dict(used=used, label=label, batchnorm=batchnorm)
+    slips: dict[str, Any] = dict(used=used, label=label, batchnorm=batchnorm)
     return released(s.original, s.forget, retain, per_class=per_class, learned=learned, seed=s.seed, **slips, **passes)
 
 
@@ -122,7 +122,9 @@ def switch_cases(
 
 def run_in_precision(precision: str, **case: Any) -> list[dict]:
     """A case: `run_switch` in another UNSIR_PRECISION, from the network that is trained in the usual one."""
-    scenario(data=case["data"], recipe=case["recipe"], forget=case["forget"]).original  # loaded before the setting changes
+    _ = scenario(
+        data=case["data"], recipe=case["recipe"], forget=case["forget"]
+    ).original  # trained before the setting changes
     with computed_in(precision):
         return run_switch(**case)
 
@@ -135,9 +137,7 @@ def after_noise(learned: int, batchnorm: str, **request: Any) -> list[dict]:
     s = scenario(**request)
     model = copy.deepcopy(s.original)
     for i, c in enumerate(s.forget):
-        learn_noise(
-            model, [c], s.loaded.train.shape, per_class=learned, batchnorm=batchnorm, seed=s.seed + i, in_place=True
-        )
+        learn_noise(model, [c], s.loaded.train.shape, per_class=learned, batchnorm=batchnorm, seed=s.seed + i, in_place=True)
     pairs = zip(model.parameters(), s.original.parameters(), strict=True)
     same = all(torch.equal(ours, original) for ours, original in pairs)
     return [{"accuracy": evaluate(model, s.loaded.test)[1], "weights unchanged": same}]
