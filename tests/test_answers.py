@@ -5,8 +5,9 @@ import torch
 from scipy.stats import permutation_test
 from torch import Tensor, nn
 
-from unsir_utils.audit.answers import apart, chance_of, gap, gaps, holm, largest_share, middle, shares
+from unsir_utils.audit.answers import apart, chance_of, gap, gaps, holm, largest_share, likeness, middle, shares
 from unsir_utils.engine.samples import Samples
+from unsir_utils.noise import Noise
 
 TWO = np.array([[0, 0, 1, 2]])  # one seed, four images, three classes
 
@@ -92,3 +93,22 @@ def test_nothing_is_said_of_a_diverged_network():
 def test_the_parts_are_kept_apart():
     found = gaps(SURE, UNSURE, {"retain": FOUR.only([0]), "forget": FOUR.only([1])})
     assert found == pytest.approx({"tv_retain": 0.5, "differ_retain": 1, "tv_forget": 0, "differ_forget": 0})
+
+
+@pytest.mark.parametrize("label, belief", [(0, 75.0), (1, 25.0)])
+def test_what_noise_is_like_by_hand(label, belief):
+    """The network answers log 3 against 0 whatever it sees: 3/4 for class 0."""
+    model = nn.Linear(2, 2)
+    with torch.no_grad():
+        model.weight.zero_()
+        model.bias.copy_(torch.tensor([np.log(3), 0.0]))
+    noise = Noise(torch.tensor([[3.0, 4.0], [0.0, 1.0]]), torch.full((2,), label), [], 0.0, 0)
+    expected = {"norm": 3.0, "error": -np.log(belief / 100), "belief": belief}
+    assert likeness(model, noise, 2) == pytest.approx(expected, rel=0.01)
+
+
+def test_a_diverged_network_believes_nothing_of_the_noise():
+    model = nn.Linear(2, 2)
+    nn.init.constant_(model.weight, float("nan"))
+    found = likeness(model, Noise(torch.tensor([[3.0, 4.0]]), torch.tensor([0]), [], 0.0, 0), 2)
+    assert found["norm"] == 5 and np.isnan(found["error"]) and np.isnan(found["belief"])

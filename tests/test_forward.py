@@ -1,4 +1,5 @@
 import copy
+import os
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from unsir_utils.audit.gradcam import gradcam
 from unsir_utils.engine import precision as rule
 from unsir_utils.engine import small_maps
 from unsir_utils.engine.forward import forward
-from unsir_utils.engine.precision import autocast, device, exact_cuda, precision, uses_bfloat16
+from unsir_utils.engine.precision import autocast, computed_in, device, exact_cuda, precision, uses_bfloat16
 from unsir_utils.engine.small_maps import SmallMaps
 from unsir_utils.engine.training import one_epoch
 from unsir_utils.methods.fisher import fisher_information
@@ -64,6 +65,19 @@ def test_an_unknown_precision_is_answered_with_the_known_ones(monkeypatch):
     monkeypatch.setenv("UNSIR_PRECISION", "float16")
     with pytest.raises(ValueError, match="UNSIR_PRECISION is 'float16': choose one of auto, float32"):
         forward(convnet(), SAMPLES.images)
+
+
+@pytest.mark.parametrize("before", [None, "auto", "float32"])
+def test_a_precision_for_a_while(before, monkeypatch):
+    if before:
+        monkeypatch.setenv("UNSIR_PRECISION", before)
+    with pytest.raises(RuntimeError, match="within"), computed_in("float32"):
+        assert os.environ["UNSIR_PRECISION"] == "float32"
+        raise RuntimeError("within")
+    assert os.environ.get("UNSIR_PRECISION") == before
+    with pytest.raises(ValueError, match="UNSIR_PRECISION is 'half'"), computed_in("half"):
+        pass
+    assert os.environ.get("UNSIR_PRECISION") == before
 
 
 @pytest.mark.parametrize("capability, expected", [((7, 5), False), ((8, 0), True), ((9, 0), True)])

@@ -5,6 +5,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import torch
+from matplotlib.patches import PathPatch
 from tiny import pixels
 
 from unsir_utils.audit import maps
@@ -103,8 +104,11 @@ def test_boxes_are_of_the_values_of_a_method_and_part():
     rows = [("UNSIR", "retain", v) for v in (0.1, 0.5, 0.9)] + [("UNSIR", "forget", NAN), ("Retrain", "forget", 0.3)]
     figure, axis = plt.subplots()
     plots.part_boxes(axis, pd.DataFrame(rows, columns=["method", "part", "value"]), ["Retrain", "UNSIR"])
-    medians = [line.get_xdata()[0] for line in axis.lines if line.get_color() == "black"]
-    assert sorted(medians) == [0.3, 0.5]
+    boxes = [box.get_path().get_extents() for box in axis.patches if isinstance(box, PathPatch)]
+    assert [(round(b.x0, 9), round(b.x1, 9), round((b.y0 + b.y1) / 2, 9)) for b in boxes] == [
+        (0.3, 0.7, 0.8),
+        (0.3, 0.3, 0.2),
+    ]
     assert [(t.get_text(), t.xy[1]) for t in axis.texts] == [("undefined", -0.2), ("undefined", 1.2)]
     assert [t.get_text() for t in axis.get_yticklabels()] == ["Retrain", "UNSIR"]
     assert [h.get_label() for h in axis.get_legend_handles_labels()[0]] == ["retain images", "forget images"]

@@ -174,3 +174,36 @@ def test_layer_lines_show_the_mean_ratio_of_each_layer_in_the_networks_order(axi
 def test_layer_lines_without_a_ratio_stand(axis, ratio):
     plots.layer_lines(axis, pd.DataFrame({"method": ["UNSIR"], "layer": ["a"], "ratio": [ratio]}), ["UNSIR"], 2)
     axis.figure.canvas.draw()
+
+
+def test_level_lines_lie_at_the_means(axis):
+    plots.level_lines(axis, pd.DataFrame({"A_Dr": [60.0, 70.0], "A_Df": [4.0, 0.0]}), "No noise")
+    assert {line.get_label(): line.get_ydata()[0] for line in axis.lines} == {"No noise, A_Dr": 65, "No noise, A_Df": 2}
+    assert {line.get_color() for line in axis.lines} == {plots.METHOD_STYLE["No noise"][0]}
+
+
+def by_seed(*numbers: float) -> pd.Series:
+    return pd.Series(numbers, pd.MultiIndex.from_product([[0], range(len(numbers))], names=["trained", "seed"]), dtype=float)
+
+
+@pytest.mark.filterwarnings("error")
+def test_change_lines_show_the_mean_its_interval_and_the_seeds(axis):
+    changes = {("one", "A_Dr"): by_seed(1, 2, 3), ("one", "A_Df"): by_seed(UNDEFINED, 0, 0), ("two", "A_Dr"): by_seed()}
+    plots.change_lines(axis, changes, 2, 0.1)
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["one", "two"] and axis.get_ylim()[0] > axis.get_ylim()[1]
+    assert [t.get_text() for t in axis.texts] == ["not run"] and axis.texts[0].get_position() == (0, 1)
+    (drawn,) = axis.containers
+    data, _, (bars,) = drawn.lines
+    assert data.get_xdata().tolist() == [2] and drawn.get_label() == "A_Dr"
+    assert bars.get_segments()[0][:, 0] == pytest.approx([2 - 4.303 / 3**0.5, 2 + 4.303 / 3**0.5], abs=0.001)
+    assert axis.lines[0].get_xdata().tolist() == [1, 2, 3]
+    plots.legend_below(axis.figure, [axis])
+    axis.figure.canvas.draw()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_change_of_one_seed_has_no_interval(axis):
+    plots.change_lines(axis, {("one", "A_Df"): by_seed(5)}, 2, 0.1)
+    (drawn,) = axis.containers
+    assert drawn.lines[0].get_xdata().tolist() == [5] and not drawn.lines[2]
+    axis.figure.canvas.draw()

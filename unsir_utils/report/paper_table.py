@@ -61,14 +61,14 @@ def choices(tried: pd.DataFrame, intact: Mapping[str, Scenario]) -> pd.DataFrame
 
 
 def summary(records: pd.DataFrame, cap: int) -> pd.DataFrame:
-    """The table: A_Dr, A_Df (mean ± std over seeds) and the mean relearn time of each row and method, as text cells.
+    """The table: A_Dr, A_Df (mean ± std over seeds) and the mean relearn time of each row and method, as text; #forget: int.
 
     cap: where relearning was given up, in epochs; it stands for each longer time, and ">" marks the mean. A network that has
     diverged has no relearn time.
     """
     grouped, defined = records.groupby([*ROW, "method"], sort=False), records.A_Dr.notna()
     times = grouped.relearn_epochs.agg(lambda epochs: mean_capped(epochs[defined[epochs.index]], cap))
-    table = grouped[["A_Dr", "A_Df"]].agg(mean_std).assign(times=times).reset_index().astype(str)
+    table = grouped[["A_Dr", "A_Df"]].agg(mean_std).assign(times=times).reset_index()
     return table.set_axis(["network", "#forget", "method", "A_Dr (%)", "A_Df (%)", "relearn (epochs)"], axis=1)
 
 

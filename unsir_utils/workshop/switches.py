@@ -58,8 +58,8 @@ def unlearned(
 def both_ways(model: nn.Module, s: Scenario, batch_size: int) -> dict[str, float]:
     """A_Dr and A_Df in % on the test set: over all samples and, as "... by batches", as the mean of the batches' own.
 
-    The second is what the released notebook reports: a short last batch counts as much as a full one. All nan for a network
-    that has diverged.
+    The second is what the released notebook reports: a short last batch counts as much as a full one. Each is nan where the
+    network's outputs on one of its samples are no numbers.
     """
     test, found = s.loaded.test, {}
     answers = predictions(model, test)
