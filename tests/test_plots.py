@@ -188,7 +188,8 @@ def by_seed(*numbers: float) -> pd.Series:
 
 @pytest.mark.filterwarnings("error")
 def test_change_lines_show_the_mean_its_interval_and_the_seeds(axis):
-    changes = {("one", "A_Dr"): by_seed(1, 2, 3), ("one", "A_Df"): by_seed(UNDEFINED, 0, 0), ("two", "A_Dr"): by_seed()}
+    changes = {("one", "A_Dr"): by_seed(1, 2, 3), ("one", "A_Df"): by_seed(UNDEFINED, 0, 0)}
+    changes |= {("two", "A_Dr"): by_seed(), ("two", "A_Df"): by_seed()}
     plots.change_lines(axis, changes, 2, 0.1)
     assert [t.get_text() for t in axis.get_yticklabels()] == ["one", "two"] and axis.get_ylim()[0] > axis.get_ylim()[1]
     assert [t.get_text() for t in axis.texts] == ["not run"] and axis.texts[0].get_position() == (0, 1)

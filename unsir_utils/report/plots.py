@@ -203,11 +203,9 @@ def change_lines(axis: Axes, changes: Mapping[tuple[str, str], pd.Series], bound
     names = list(dict.fromkeys(name for name, _ in changes))
     axis.axvspan(-bound, bound, color="0.92", zorder=0)
     for (name, metric), values in changes.items():
-        y = names.index(name)
-        if values.empty:
-            axis.text(0, y, "not run", ha="center", va="center", fontsize=7, color="0.4")
-        else:
-            _change_line(axis, values, y + (-0.15 if metric == "A_Dr" else 0.15), metric, step)
+        _change_line(axis, values, names.index(name) + (-0.15 if metric == "A_Dr" else 0.15), metric, step)
+    for name in set(names) - {name for (name, _), values in changes.items() if len(values)}:
+        axis.text(0, names.index(name), "not run", ha="center", va="center", fontsize=7, color="0.4")
     axis.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
 
 

@@ -61,7 +61,8 @@ def both_ways(model: nn.Module, s: Scenario, batch_size: int) -> dict[str, float
     The second is what the released notebook reports: a short last batch counts as much as a full one. Each is nan where the
     network's outputs on one of its samples are no numbers.
     """
-    test, found = s.loaded.test, {}
+    test = s.loaded.test
+    found: dict[str, float] = {}
     answers = predictions(model, test)
     right = (answers == test.labels).double().where(answers >= 0, torch.nan)
     gone = torch.isin(test.labels, torch.tensor(s.forget, device=test.device))
