@@ -79,7 +79,7 @@ def test_the_overview_shows_what_each_profile_found(profile, tmp_path):
     assert lines[0] == "| notebook | picture | smoke: found | quick: found | quick: seconds |"
     (line,) = (line for line in lines if "[01_cifar10]" in line)
     assert line.endswith("| 1: holds (1) | 1: does not hold (1) | 8 |")
-    assert "(notebooks/01_cifar10.ipynb)" in line and "executed: [smoke](results/smoke/01_cifar10.ipynb), [quick]" in line
+    assert "(../notebooks/01_cifar10.ipynb)" in line and "executed: [smoke](smoke/01_cifar10.ipynb), [quick]" in line
     assert isinstance(gather.cost(profile), pd.DataFrame)
 
 
