@@ -28,7 +28,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from unsir_utils.report import plots
-from unsir_utils.workshop import cases, models, run, store, study
+from unsir_utils.workshop import cases, models, profiles, run, store, study
 
 Records = list[dict]
 Transformation = Callable[[dict, dict], dict | None]  # (a record, its case) -> another record, or none
@@ -199,5 +199,5 @@ def _text(value: object) -> str:
 
 def smoke(path: Path) -> dict:
     """The parameters of the smoke profile, for a small network."""
-    found = defaults(path) | run.profile_values("smoke").get(path.stem, {})
+    found = defaults(path) | profiles.profile_values("smoke").get(path.stem, {})
     return found | ({"layer": "0"} if "layer" in found else {})

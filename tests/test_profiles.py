@@ -2,7 +2,6 @@
 
 import inspect
 
-import papermill
 import pytest
 import torch
 import torchvision
@@ -12,20 +11,14 @@ from unsir_utils.engine.training import one_epoch, parameter_groups
 from unsir_utils.methods import baselines
 from unsir_utils.metrics import relearn_epochs
 from unsir_utils.unsir import unsir
-from unsir_utils.workshop import models, run, store, study
+from unsir_utils.workshop import models, store, study
+from unsir_utils.workshop.profiles import parameters, profile_values
 from unsir_utils.workshop.store import Recipe
 
 PROFILES = ["laptop", "paper"]
 
 
-def parameters(profile: str, notebook: str) -> dict:
-    """What the notebook runs with: the profile's values over its own."""
-    defaults = papermill.inspect_notebook(str(run.NOTEBOOKS / f"{notebook}.ipynb"))
-    own = {name: run.ast.literal_eval(p["default"]) for name, p in defaults.items()}
-    return own | run.profile_values(profile)[notebook]
-
-
-EVERY = [(p, n, parameters(p, n)) for p in PROFILES for n in run.profile_values(p)]
+EVERY = [(p, n, parameters(n, p)) for p in PROFILES for n in profile_values(p)]
 
 
 def recipes() -> dict[str, tuple[Recipe, int]]:
@@ -67,7 +60,7 @@ def test_nested_settings_are_ones_that_the_code_takes(profile, notebook, values)
 
 FIVE_SEEDS = {  # in paper every notebook of the paper's
     "laptop": ["01_cifar10", "14_released_code"],
-    "paper": [n for n in run.profile_values("paper") if n[:2] in {f"{i:02}" for i in range(1, 15)} - {"03"}],
+    "paper": [n for n in profile_values("paper") if n[:2] in {f"{i:02}" for i in range(1, 15)} - {"03"}],
 }
 
 

@@ -12,9 +12,9 @@ from nbclient.exceptions import DeadKernelError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from zmq import ZMQError
 
-from unsir_utils.workshop import run
+from unsir_utils.workshop import profiles, run
 
-NOTEBOOKS = sorted(run.NOTEBOOKS.glob("*.ipynb"))
+NOTEBOOKS = sorted(profiles.NOTEBOOKS.glob("*.ipynb"))
 PARAMETERS = """profile: str = "mine"
 seeds: list = [0, 1]
 lr: float = 0.5
@@ -42,13 +42,14 @@ def project(tmp_path, monkeypatch):
     """A repository with one notebook, a profile `huge` that changes it, one `stale` that names another, and results."""
     monkeypatch.setattr(run, "REPOSITORY", tmp_path)
     monkeypatch.setattr(run, "NOTEBOOKS", tmp_path / "notebooks")
-    monkeypatch.setattr(run, "PROFILES", tmp_path / "notebooks" / "profiles")
+    monkeypatch.setattr(profiles, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setattr(profiles, "PROFILES", tmp_path / "notebooks" / "profiles")
     monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path / "out"))
-    run.PROFILES.mkdir(parents=True)
+    profiles.PROFILES.mkdir(parents=True)
     write(tmp_path / "notebooks" / "tiny.ipynb", "print(profile, seeds, lr, steps)")
-    (run.PROFILES / "huge.yaml").write_text("tiny: {steps: 99}")
-    (run.PROFILES / "stale.yaml").write_text("gone: {steps: 99}")
-    (run.PROFILES / "empty.yaml").write_text("")
+    (profiles.PROFILES / "huge.yaml").write_text("tiny: {steps: 99}")
+    (profiles.PROFILES / "stale.yaml").write_text("gone: {steps: 99}")
+    (profiles.PROFILES / "empty.yaml").write_text("")
     return tmp_path
 
 
@@ -72,6 +73,7 @@ def write(path: Path, *cells: str) -> Path:
             ["tiny.ipynb has no parameter 'step'", "profile, seeds, lr, steps, limit, fast"],
         ),
         ("tiny", "quick", {"seeds": "0"}, ["seeds", "'0', a str", "a list", "[0, 1]"]),
+        ("tiny", "quick", {"seeds": [0, "1"]}, ["an entry of parameter seeds", "'1', a str", "a int"]),
         ("tiny", "quick", {"steps": 1.0}, ["steps", "1.0, a float", "a int", "default 3"]),
         ("tiny", "quick", {"lr": "0.5"}, ["lr", "'0.5', a str", "a float"]),
         ("tiny", "quick", {"steps": True}, ["steps", "True, a bool", "a int"]),
@@ -92,7 +94,7 @@ def test_what_is_wrong_is_named_before_a_kernel_starts(project, no_kernel, name,
     ids=str,
 )
 def test_fitting_values_pass(project, given):
-    run.check_parameters(project / "notebooks" / "tiny.ipynb", given)
+    profiles.check_parameters(project / "notebooks" / "tiny.ipynb", given)
 
 
 def test_an_override_beats_the_profile_and_the_profile_the_default(project, monkeypatch):
@@ -110,15 +112,17 @@ def test_an_override_beats_the_profile_and_the_profile_the_default(project, monk
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-@pytest.mark.parametrize("profile", run.profiles())
+@pytest.mark.parametrize("profile", profiles.profiles())
 def test_every_profile_fits_every_notebook(profile, notebook):
-    run.check_parameters(notebook, run.profile_values(profile).get(notebook.stem, {}) | {"profile": profile})
+    profiles.check_parameters(notebook, profiles.profile_values(profile).get(notebook.stem, {}) | {"profile": profile})
 
 
-@pytest.mark.parametrize("profile", [p for p in run.profiles() if p not in (run.DEFAULT, run.MINE)])
+@pytest.mark.parametrize("profile", [p for p in profiles.profiles() if p not in (profiles.DEFAULT, profiles.MINE)])
 def test_every_profile_speaks_of_every_notebook(profile):
-    expected = ["17_benchmark"] if profile == "bench" else [path.stem for path in NOTEBOOKS]  # that one runs alone
-    assert list(yaml.safe_load((run.PROFILES / f"{profile}.yaml").read_text())) == expected
+    """It has values for it, or says that it stays as in quick."""
+    said = set(yaml.safe_load((profiles.PROFILES / f"{profile}.yaml").read_text()).get("as_in_quick", []))
+    said |= {name for name, values in profiles.profile_values(profile).items() if values}
+    assert said == {"17_benchmark"} if profile == "bench" else said == {path.stem for path in NOTEBOOKS}
 
 
 def test_a_copy_of_a_notebook_that_succeeds_is_kept(project):
@@ -274,5 +278,26 @@ def test_sockets_have_short_paths_or_none(monkeypatch, places, transport):
 
 
 def test_a_value_in_a_profile_may_be_a_power_of_ten(project):
-    (run.PROFILES / "huge.yaml").write_text("tiny: {lr: 1e-3, seeds: [1e-3]}")
-    assert run.profile_values("huge") == {"tiny": {"lr": 0.001, "seeds": [0.001]}}
+    (profiles.PROFILES / "huge.yaml").write_text("tiny: {lr: 1e-3, seeds: [1e-3]}")
+    assert profiles.profile_values("huge")["tiny"] == {"lr": 0.001, "seeds": [0.001]}
+
+
+def test_what_a_profile_shares_goes_to_every_notebook_that_has_it_and_asks_for_nothing_else(project):
+    write(project / "notebooks" / "other.ipynb")
+    write(project / "notebooks" / "quick.ipynb")
+    text = "as_in_quick: [quick]\nshared: {lr: 0.5, steps: 7}\ntiny: {steps: 99}"
+    (profiles.PROFILES / "huge.yaml").write_text(text)
+    expected = {"tiny": {"lr": 0.5, "steps": 99}, "other": {"lr": 0.5, "steps": 7}, "quick": {}}
+    assert profiles.profile_values("huge") == expected
+    (profiles.PROFILES / "huge.yaml").write_text("shared: {lr: 0.5, rate: 7}")
+    with pytest.raises(ValueError, match="shares what is no parameter of any notebook: rate"):
+        profiles.profile_values("huge")
+
+
+def test_values_are_checked_within_dicts_and_lists_as_far_as_they_share_names():
+    default = {"epochs": 3, "rates": [{"lr": 0.1}], "left": None}
+    for fine in [{"epochs": 1}, {"rates": []}, {"rates": [{"lr": 1}]}, {"rates": [{"other": "x"}]}, {"left": 3}]:
+        profiles._check("it", fine, default)
+    for wrong, place in [({"epochs": "1"}, "epochs in it"), ({"rates": [{"lr": "1"}]}, "lr in an entry of rates in it")]:
+        with pytest.raises(ValueError, match=place):
+            profiles._check("it", wrong, default)

@@ -15,6 +15,7 @@ from IPython.display import Markdown
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator
 from torch import Tensor
 
@@ -290,10 +291,14 @@ def heat_map(axis: Axes, records: pd.DataFrame, x: str, y: str, value: str, labe
 
 
 def mark_cell(axis: Axes, records: pd.DataFrame, x: str, y: str, pair: Sequence[float], **style: Any) -> None:
-    """A frame in the cell of `heat_map` at `pair`, a value of `x` and one of `y`; style: of matplotlib's Rectangle."""
+    """A frame in the cell of `heat_map` at `pair`, a value of `x` and one of `y`; style: of matplotlib's Rectangle.
+
+    A thin outline sets a black frame off from dark cells, and a frame of another colour from bright ones.
+    """
     column = sorted(records[x].unique()).index(pair[0])
     row = sorted(records[y].unique(), reverse=True).index(pair[1])
-    axis.add_patch(plt.Rectangle((column + 0.05, row + 0.05), 0.9, 0.9, fill=False, **style))
+    outline = withStroke(linewidth=3.5, foreground="white" if style.get("edgecolor") == "black" else "black")
+    axis.add_patch(plt.Rectangle((column + 0.06, row + 0.06), 0.88, 0.88, fill=False, path_effects=[outline], **style))
 
 
 def legend_below(figure: Figure, axes: Sequence[Axes], columns: int = 4) -> None:

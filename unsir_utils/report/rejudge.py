@@ -6,7 +6,6 @@ python -m unsir_utils.report.rejudge --profile laptop
 from __future__ import annotations
 
 import argparse
-import ast
 import os
 import sys
 from collections.abc import Callable
@@ -14,10 +13,10 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-import papermill
 
-from ..data.paths import REPOSITORY, published_root
-from ..workshop.run import profile_values
+from ..data.paths import published_root
+from ..settings import PAPER_RATES
+from ..workshop.profiles import parameters
 from . import claims
 from .judge import Test, judge
 from .paper import FORMER_NAMES
@@ -65,7 +64,7 @@ def _in_turn(read: Records, p: dict) -> list[Test]:
 
 def _rates(read: Records, p: dict) -> list[Test]:
     step = 100 / (images_of(p["data"])[0] * len(p["forget"]))
-    return claims.rates(read("records"), read("originals"), p["paper_rates"], step)
+    return claims.rates(read("records"), read("originals"), tuple(PAPER_RATES.values()), step)
 
 
 JUDGED: dict[str, Callable[[Records, dict], list[Test]]] = {
@@ -86,14 +85,6 @@ JUDGED: dict[str, Callable[[Records, dict], list[Test]]] = {
     "15_how_little": lambda read, p: claims.presets(read("confirmed_records"), 100 / images_of(p["data"])[0]),
     "16_does_the_noise_matter": lambda read, p: claims.noise_matters(read("records"), images_of(p["data"])[0]),
 }
-
-
-def parameters(notebook: str, profile: str) -> dict:
-    """A notebook's parameters in a profile: its own values, overridden."""
-    inspected = papermill.inspect_notebook(str(REPOSITORY / "notebooks" / f"{notebook}.ipynb"))
-    return {name: ast.literal_eval(p["default"]) for name, p in inspected.items()} | profile_values(profile).get(
-        notebook, {}
-    )
 
 
 def lines(notebook: str, profile: str, folder: Path) -> list[dict[str, str]]:

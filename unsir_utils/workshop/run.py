@@ -6,7 +6,6 @@ python -m unsir_utils.workshop.run notebooks/01_cifar10.ipynb --profile quick
 from __future__ import annotations
 
 import argparse
-import ast
 import contextlib
 import os
 import sys
@@ -25,13 +24,10 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 from zmq import ZMQError
 
-from ..data.paths import REPOSITORY, parse_yaml, read_yaml, results_root
+from ..data.paths import REPOSITORY, parse_yaml, results_root
 from .cards import own_card
+from .profiles import DEFAULT, NOTEBOOKS, check_parameters, profile_values, profiles
 
-NOTEBOOKS = REPOSITORY / "notebooks"
-PROFILES = NOTEBOOKS / "profiles"
-DEFAULT = "quick"  # the notebooks' own values
-MINE = "mine"  # the same, kept apart; for changes with -p, and what JupyterLab runs
 PRECISIONS = ("auto", "float32")  # of UNSIR_PRECISION
 KERNEL_SETTINGS = {
     "TQDM_DISABLE": "1",
@@ -39,40 +35,6 @@ KERNEL_SETTINGS = {
     "OMP_WAIT_POLICY": "passive",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }
-
-
-def profiles() -> list[str]:
-    return [DEFAULT, MINE, *sorted(p.stem for p in PROFILES.glob("*.yaml"))]
-
-
-def profile_values(profile: str) -> dict[str, dict]:
-    """The profile's overrides, by notebook. Raises ValueError for an unknown profile or notebook."""
-    if profile not in profiles():
-        raise ValueError(f"unknown profile {profile!r}: choose one of {', '.join(profiles())}")
-    if profile in (DEFAULT, MINE):
-        return {}
-    values = read_yaml(PROFILES / f"{profile}.yaml") or {}
-    unknown = [name for name in values if not (NOTEBOOKS / f"{name}.ipynb").exists()]
-    if unknown:
-        raise ValueError(f"profile {profile} names notebooks that do not exist: {', '.join(unknown)}")
-    return values
-
-
-def check_parameters(notebook: Path, given: dict) -> None:
-    """Raises ValueError for a name that is no parameter of the notebook, or a value of another type than its default.
-
-    An int may stand for a float; None, and anything for a default of None, is always allowed.
-    """
-    defaults = {name: ast.literal_eval(p["default"]) for name, p in papermill.inspect_notebook(str(notebook)).items()}
-    for name, value in given.items():
-        if name not in defaults:
-            raise ValueError(f"{notebook.name} has no parameter {name!r}: its parameters are {', '.join(defaults)}")
-        wanted, got = type(defaults[name]), type(value)
-        if defaults[name] is not None and value is not None and got is not wanted and (wanted, got) != (float, int):
-            raise ValueError(
-                f"parameter {name} of {notebook.name} is {value!r}, a {got.__name__}: expected a {wanted.__name__}, "
-                f"like its default {defaults[name]!r}"
-            )
 
 
 def check(notebook: Path, profile: str, overrides: dict | None = None) -> dict:

@@ -421,7 +421,7 @@ def chosen_rates(rates: list[dict], **choice: object) -> dict:
 
 def grid(method: str, impair_rates: list[float], repair_rates: list[float], options: dict, **request) -> list[dict]:
     """A case: every pair of rates for UNSIR or one of CONTROLS, with A_Dr and A_Df on the test set, and on the validation
-    part as validation_A_Dr and validation_A_Df.
+    part as validation_A_Dr and validation_A_Df; `trained` (the recipe's seed) says which network.
 
     options: of the method, but for the two rates. Each network is that of `apply` at its pair: the noise is learned once and
     each impair rate run once, as neither depends on what follows. Raises ValueError for an unknown option before any work.
@@ -436,6 +436,7 @@ def grid(method: str, impair_rates: list[float], repair_rates: list[float], opti
     else:
         passes = {"noise_per_class": PAPER.noise_per_class, **options}
         images, start = CONTROLS[method](s, passes.pop("noise_per_class")), s.original
+    about = {"trained": s.recipe.seed, "n_forget": len(s.forget)}
     common = {"seed": s.seed} | {name: passes[name] for name in ("batch_size", "head_factor") if name in passes}
     first = {"copies": passes["copies"]} if "copies" in passes else {}
     subset = s.retain_subset
@@ -447,5 +448,5 @@ def grid(method: str, impair_rates: list[float], repair_rates: list[float], opti
             model = repair(impaired, subset, lr=repair_lr, epochs=passes.get("repair_epochs", 1), **common).model
             held_out = {f"validation_{name}": value for name, value in validate(model, s).items()}
             tested = _accuracies(metrics.predictions(model, s.loaded.test), s.loaded.test, s.forget)
-            records.append({"impair_lr": impair_lr, "repair_lr": repair_lr, **held_out, **tested})
+            records.append({**about, "impair_lr": impair_lr, "repair_lr": repair_lr, **held_out, **tested})
     return records

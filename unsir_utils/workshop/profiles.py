@@ -1,0 +1,104 @@
+"""Profiles: which values the notebooks run with. `quick` is the notebooks' own parameters cells."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import papermill
+
+from ..data.paths import REPOSITORY, read_yaml
+
+NOTEBOOKS = REPOSITORY / "notebooks"
+PROFILES = NOTEBOOKS / "profiles"
+DEFAULT = "quick"  # the notebooks' own values
+MINE = "mine"  # the same, kept apart; for changes with -p, and what JupyterLab runs
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a file of notebooks/profiles says.
+
+    shared: values for every notebook that has a parameter of the name. as_in_quick: notebooks that keep their own values.
+    own: by notebook, values that go before the shared ones.
+    """
+
+    shared: dict[str, Any]
+    as_in_quick: list[str]
+    own: dict[str, dict[str, Any]]
+
+    def of(self, notebook: Path) -> dict[str, Any]:
+        if notebook.stem in self.as_in_quick:
+            return {}
+        has = defaults(notebook) if self.shared else {}
+        shared = {name: value for name, value in self.shared.items() if name in has}
+        return shared | self.own.get(notebook.stem, {})
+
+
+def profiles() -> list[str]:
+    return [DEFAULT, MINE, *sorted(p.stem for p in PROFILES.glob("*.yaml"))]
+
+
+def profile_values(profile: str) -> dict[str, dict]:
+    """The profile's values, by notebook. Raises ValueError for an unknown profile, notebook or part of its file."""
+    if profile not in profiles():
+        raise ValueError(f"unknown profile {profile!r}: choose one of {', '.join(profiles())}")
+    if profile in (DEFAULT, MINE):
+        return {}
+    asked = _read(profile)
+    known = {path.stem: path for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
+    if unknown := [name for name in [*asked.own, *asked.as_in_quick] if name not in known]:
+        raise ValueError(f"profile {profile} names notebooks that do not exist: {', '.join(unknown)}")
+    if unused := [name for name in asked.shared if not any(name in defaults(path) for path in known.values())]:
+        raise ValueError(f"profile {profile} shares what is no parameter of any notebook: {', '.join(unused)}")
+    return {name: asked.of(path) for name, path in known.items()}
+
+
+def _read(profile: str) -> Profile:
+    values = read_yaml(PROFILES / f"{profile}.yaml") or {}
+    return Profile(values.pop("shared", {}), values.pop("as_in_quick", []), values)
+
+
+def defaults(notebook: Path) -> dict[str, Any]:
+    """A notebook's parameters, as its parameters cell has them."""
+    return dict(_defaults(notebook, notebook.stat().st_mtime_ns))
+
+
+@cache
+def _defaults(notebook: Path, changed: int) -> dict[str, Any]:
+    return {name: ast.literal_eval(p["default"]) for name, p in papermill.inspect_notebook(str(notebook)).items()}
+
+
+def parameters(notebook: str, profile: str) -> dict[str, Any]:
+    """All of a notebook's parameters in a profile."""
+    return defaults(NOTEBOOKS / f"{notebook}.ipynb") | profile_values(profile).get(notebook, {})
+
+
+def check_parameters(notebook: Path, given: dict) -> None:
+    """Raises ValueError for a name that is no parameter of the notebook, or a value of another type than its default.
+
+    So it is within lists and dicts, as far as these share names. An int may stand for a float; None, and anything for a
+    default of None, is always allowed.
+    """
+    own = defaults(notebook)
+    for name, value in given.items():
+        if name not in own:
+            raise ValueError(f"{notebook.name} has no parameter {name!r}: its parameters are {', '.join(own)}")
+        _check(f"parameter {name} of {notebook.name}", value, own[name])
+
+
+def _check(what: str, value: object, default: object) -> None:
+    if value is None or default is None or (type(value), type(default)) == (int, float):
+        return
+    if type(value) is not type(default):
+        got, wanted = type(value).__name__, type(default).__name__
+        raise ValueError(f"{what} is {value!r}, a {got}: expected a {wanted}, like its default {default!r}")
+    if isinstance(value, dict) and isinstance(default, dict):
+        for key in value.keys() & default.keys():
+            _check(f"{key} in {what}", value[key], default[key])
+    if isinstance(value, list) and isinstance(default, list) and default:
+        for item in value:
+            _check(f"an entry of {what}", item, default[0])
