@@ -43,7 +43,7 @@ RUN = $(LAUNCH) "$(PYTHON)" -m unsir_utils.workshop.run --profile $(PROFILE)
 # -jN of the command line, or a notebook a card, or, without a GPU, a core (unsir_utils/workshop/cards.py).
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$$("$(PYTHON)" -m unsir_utils.workshop.cards))
 # The longest first, so that no core waits for it at the end.
-LONG := 02_cifar100 15_how_little 16_does_the_noise_matter 01_cifar10 06_efficiency 14_released_code
+LONG := 14_released_code 02_cifar100 15_how_little 01_cifar10 16_does_the_noise_matter 06_efficiency
 NOW_ALL := $(addprefix $(DONE)/,$(filter $(LONG),$(NOTEBOOKS)) $(filter-out $(LONG),$(NOTEBOOKS)))
 
 .DEFAULT_GOAL := help

@@ -10,7 +10,7 @@ import tiny
 import torch
 import yaml
 
-from unsir_utils.report import gather, paper, tables
+from unsir_utils.report import gather, paper
 from unsir_utils.report.judge import judge
 from unsir_utils.report.paper import paper_cells
 from unsir_utils.report.tables import Results, markdown, mean_capped, mean_std
@@ -61,22 +61,6 @@ def test_a_table_is_latex_with_its_special_characters_escaped(book):
     ):
         assert row in latex
     assert latex.isascii()
-
-
-@pytest.mark.parametrize(
-    "plain, latex",
-    [
-        ("a\\b", r"a\textbackslash{}b"),
-        ("{x}^2_1~$5", r"\{x\}\textasciicircum{}2\_1\textasciitilde{}\$5"),
-        ("<3 | >4 & 5 % #", r"$<$3 $|$ $>$4 \& 5 \% \#"),
-        ("λ ± × µ μ – — − ≥", r"$\lambda$ $\pm$ $\times$ $\mu$ $\mu$ -- --- $-$ $\geq$"),
-        ("é ½ 漢 two\nlines", "e ? ? two lines"),
-        (0.5, "0.5"),
-    ],
-    ids=str,
-)
-def test_latex_sets_any_text_as_it_is(plain, latex):
-    assert tables._latex_escape(plain) == latex and latex.isascii()
 
 
 def test_named_tables_lie_side_by_side(book):

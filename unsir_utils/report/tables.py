@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from ..data.paths import results_root
 from ..workshop.provenance import environment, networks_asked_for
 from .judge import Test, judge
+from .latex import latex
 from .paper import AT_PAPERS_RATES, paper_cells
 
 SHOWN = ["claim", "tested", "measured", "holds if", "replicates", "the noise adds", "verdict"]  # of a finding, in a notebook
@@ -42,10 +42,8 @@ class Results:
         caption = f"{caption} Profile: {self.profile}."
         frame.to_csv(self._path(kind, "csv", name), index=False, lineterminator="\n")
         self._path(kind, "md", name).write_text(f"{markdown(frame)}\n\n{caption}\n")
-        latex = frame.map(_latex_escape).rename(columns=_latex_escape)
         label = f"tab:{self.notebook}{'_' + name if name else ''}"
-        text = latex.to_latex(index=False, caption=_latex_escape(caption), label=label, escape=False)
-        self._path(kind, "tex", name).write_text(text)
+        self._path(kind, "tex", name).write_text(latex(frame, caption, label))
 
     def shown(self, frame: pd.DataFrame, caption: str, name: str = "", timed: bool = False) -> Markdown:
         """`table`, shown in the notebook, too."""
@@ -172,22 +170,3 @@ def markdown(frame: pd.DataFrame) -> str:
     """A Markdown table of text cells, as they are; what is missing among them is undefined."""
     cells = frame.astype(object).where(frame.notna(), "undefined").replace("nan", "undefined")
     return cells.to_markdown(index=False, disable_numparse=True)
-
-
-LATEX = {
-    "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "&": r"\&", "%": r"\%", "_": r"\_",
-    "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}", "<": "$<$", ">": "$>$", "|": "$|$", "±": r"$\pm$", "×": r"$\times$",
-    "λ": r"$\lambda$", "µ": r"$\mu$", "μ": r"$\mu$", "≤": r"$\leq$", "≥": r"$\geq$", "−": "$-$", "²": "$^2$",
-    "→": r"$\to$", "–": "--", "—": "---", "…": r"\ldots{}", "“": "``", "”": "''", "‘": "`", "’": "'",
-    "°": r"$^\circ$", "\n": " ",
-}  # fmt: skip
-
-
-def _latex_escape(text: object) -> str:
-    """Text that LaTeX sets as it is, in ASCII: a letter that it has no command for here loses its accent, or becomes "?"."""
-    return "".join(LATEX.get(c) or _ascii(c) for c in str(text))
-
-
-def _ascii(character: str) -> str:
-    plain = unicodedata.normalize("NFD", character).encode("ascii", "ignore").decode()
-    return "".join(LATEX.get(c, c) for c in plain) or ("" if unicodedata.combining(character) else "?")
