@@ -27,8 +27,11 @@ COMMANDS = {
 def latex(frame: pd.DataFrame, caption: str, label: str) -> str:
     """The frame as one table, or as several where it is longer or wider than a page; its first column stands in each.
     What does not fit a line is broken at its words."""
-    pages = [(page, *layout) for part, *layout in _parts(frame) for page in _pages(part, caption, *layout)]
-    return "\n".join(_table(*page, caption, label, first=number == 0) for number, page in enumerate(pages))
+    tables: list[str] = []
+    for part, size, widths in _parts(frame):
+        for page in _pages(part, caption, size, widths):
+            tables.append(_table(page, size, widths, caption, label, first=not tables))
+    return "\n".join(tables)
 
 
 def _table(page: pd.DataFrame, size: str, widths: list[float], caption: str, label: str, first: bool) -> str:
@@ -53,7 +56,8 @@ def _ascii(character: str) -> str:
 def _parts(frame: pd.DataFrame) -> list[tuple[pd.DataFrame, str, list[float]]]:
     """Columns that fit a page side by side, with the size of their type and their widths in points (none: as wide as they
     are); the first column stands in each part."""
-    parts, rest = [], list(frame.columns[1:])
+    parts: list[tuple[pd.DataFrame, str, list[float]]] = []
+    rest = list(frame.columns[1:])
     while rest or not parts:
         many = len(rest)
         while (layout := _layout(frame[[frame.columns[0], *rest[:many]]])) is None and many > 1:
