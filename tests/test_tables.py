@@ -102,7 +102,7 @@ def test_undefined_numbers_are_saved_as_null(book, undefined):
 
 def test_a_figure_is_png_and_pdf_with_the_profile_in_it(book):
     figure, _ = plt.subplots(figsize=(1, 1))
-    book.figure(figure, "curve")
+    book.figure(figure, "curve", alt="a curve")
     assert (book.folder / "figures" / "07_tiny_curve.png").read_bytes().startswith(b"\x89PNG")
     assert (book.folder / "figures" / "07_tiny_curve.pdf").read_bytes().startswith(b"%PDF")
     assert [t.get_text() for t in figure.texts] == ["profile: smoke"]
@@ -113,7 +113,7 @@ def test_a_figure_has_the_same_bytes_every_time(book):
     def drawn(suffix: str) -> bytes:
         figure, axis = plt.subplots(figsize=(1, 1))
         axis.plot([0, 1])
-        book.figure(figure)
+        book.figure(figure, alt="a curve")
         plt.close(figure)
         return (book.folder / "figures" / f"07_tiny.{suffix}").read_bytes()
 
@@ -221,6 +221,6 @@ def test_findings_are_kept_as_a_table(book):
 def test_what_holds_seconds_stands_apart(book):
     figure, axis = plt.subplots()
     book.table(FRAME, "Seconds.", "fast", timed=True)
-    book.figure(figure, "fast", timed=True)
+    book.figure(figure, "fast", timed=True, alt="a curve")
     plt.close(figure)
     assert {p.parent.name for p in book.folder.rglob("07_tiny_fast.*")} == {"seconds"}

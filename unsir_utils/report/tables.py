@@ -106,7 +106,7 @@ class Results:
         if timed:
             frame.to_csv(self._path("seconds", "csv", name), index=False, lineterminator="\n")
 
-    def figure(self, figure: Figure, name: str = "", timed: bool = False, alt: str = "") -> None:
+    def figure(self, figure: Figure, name: str = "", *, alt: str, timed: bool = False) -> None:
         """Saves a figure as png and pdf, the profile in its corner; timed as in `table`.
 
         alt: what is drawn, for those who cannot see it; it stands in both files and beside the picture in README.
