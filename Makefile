@@ -38,7 +38,10 @@ endif
 
 DONE := $(RUNS)/$(PROFILE)/.done
 DATA := $(wildcard unsir_utils/data/*.yaml)
-CODE := $(wildcard unsir_utils/*.py unsir_utils/*/*.py) $(DATA) $(wildcard notebooks/profiles/$(PROFILE).yaml)
+CODE := $(wildcard unsir_utils/*.py unsir_utils/*/*.py) $(DATA) $(wildcard notebooks/profiles/$(PROFILE).yaml) requirements.lock
+# What else the numbers depend on: another value makes every notebook run again.
+SETTINGS := precision $(UNSIR_PRECISION) device $(UNSIR_DEVICE) models $(UNSIR_MODELS) data $(UNSIR_DATA) \
+	isa $(ONEDNN_MAX_CPU_ISA) $(ATEN_CPU_CAPABILITY)
 RUN = $(LAUNCH) "$(PYTHON)" -m unsir_utils.workshop.run --profile $(PROFILE)
 # -jN of the command line, or a notebook a card, or, without a GPU, a core (unsir_utils/workshop/cards.py).
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$$("$(PYTHON)" -m unsir_utils.workshop.cards))
@@ -86,8 +89,13 @@ $(NOTEBOOKS): %: $(DONE)/%
 # The report gathers what there is.
 $(DONE)/99_report: $(filter-out %/99_report,$(wildcard $(DONE)/*))
 
+$(DONE)/.settings: FORCE
+	@mkdir -p $(@D) && { echo "$(SETTINGS)" | cmp -s - $@ || echo "$(SETTINGS)" > $@; }
+
+FORCE:
+
 # A notebook that fails leaves no stamp and costs the others nothing: the summary names it, and is what fails.
-$(DONE)/%: notebooks/%.ipynb $(CODE) | env
+$(DONE)/%: notebooks/%.ipynb $(CODE) $(DONE)/.settings | env
 	@mkdir -p $(@D) && rm -f $@
 	@if $(RUN) $<; then touch $@; fi
 

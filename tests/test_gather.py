@@ -35,6 +35,14 @@ def test_findings_of_all_notebooks_stand_in_the_claims_order(profile):
     assert set(found[found.verdict == gather.UNTESTED].claim) == {str(c) for c in claims()} - {"1", "6", "E"}
 
 
+def test_a_notebook_whose_last_run_failed_is_named_but_for_the_report_that_runs(profile, tmp_path):
+    copies = tmp_path / profile / "failed"
+    copies.mkdir()
+    for name in ("01_first", "99_report"):
+        (copies / f"{name}.ipynb").touch()
+    assert gather.failed(profile) == {"01_first": copies / "01_first.ipynb"}
+
+
 def test_verdicts_are_counted_by_claim_from_best_to_worst(profile):
     table = gather.verdicts(gather.findings(profile)).set_index("claim")
     assert table.verdicts["1"] == "holds (1), holds, but not because of the noise (1)"

@@ -59,6 +59,8 @@ def test_under_no_grad_and_autocast_the_maps_are_the_same():
     maps = gradcam(model, samples, samples.labels, "0")
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(gradcam(model, samples, samples.labels, "0"), maps)
+    with torch.inference_mode():
+        assert torch.equal(gradcam(model, samples, samples.labels, "0"), maps)
     assert torch.equal(gradcam(model, samples.inputs(), samples.labels, "0"), maps)
 
 

@@ -59,6 +59,13 @@ def test_a_whole_run_ends_without_complaint_and_names_the_page(run, monkeypatch,
     assert capsys.readouterr().out.splitlines()[-1].endswith("runs/quick/01_a.ipynb")
 
 
+def test_where_only_the_report_ended_there_is_nothing_to_compare_and_the_missing_are_named(run, monkeypatch, capsys):
+    ended(run, "99_report")
+    with pytest.raises(SystemExit) as end:
+        call(summary, monkeypatch, "--compare", "02_b", "99_report")
+    assert "1 of 2 notebooks did not end" in capsys.readouterr().out and "runs/quick/failed/02_b.ipynb" in end.value.code
+
+
 def test_a_kernel_that_was_killed_leaves_no_error_in_the_copy(run):
     notebook(run / "failed" / "03_c.ipynb")
     assert "killed" in summary.line(run, "03_c")

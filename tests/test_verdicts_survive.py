@@ -34,7 +34,7 @@ def measured() -> pd.DataFrame:
             part.cache_clear()
     request = dict(data=DATA, recipe=RECIPE, forget=[0], retain_per_class=16)
     rows = [{"seed": seed, **r} for seed in SEEDS for r in study.outcomes(methods(), seed=seed, **request)]
-    return pd.DataFrame(rows).assign(model="AllCNN", n_forget=1)
+    return pd.DataFrame(rows).assign(network="AllCNN", n_forget=1)
 
 
 @pytest.fixture(scope="module")

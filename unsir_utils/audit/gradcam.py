@@ -11,10 +11,11 @@ from ..engine import checks
 from ..engine.forward import logits_of
 from ..engine.precision import exact_cuda
 from ..engine.samples import Samples
-from ..engine.state import mode
+from ..engine.state import mode, with_gradients
 
 
 @exact_cuda()
+@with_gradients
 def gradcam(model: nn.Module, inputs: Samples | Tensor, classes: int | Tensor, layer: str | nn.Module) -> Tensor:
     """float32 [n, h, w], at least 0: relu(sum_k mean_ij(d z_c / d A_k,ij) A_k), A [n, k, h, w] the output of `layer`.
 

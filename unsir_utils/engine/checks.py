@@ -32,8 +32,9 @@ def classes(given: Iterable[int], n_classes: int | None = None, what: str = "cla
     return [int(c) for c in found]
 
 
-def forget_classes(forget: Iterable[int], n_classes: int) -> list[int]:
-    """`forget` as a list of ints. Raises ValueError unless it names at least one class, each once, and not all."""
+def forget_classes(forget: Iterable[int], n_classes: int | None = None) -> list[int]:
+    """`forget` as a list of ints. Raises ValueError unless it names at least one class, each once, and not all (None: of
+    any number)."""
     named = classes(forget, n_classes, "forget class")
     if not named:
         raise ValueError("no forget class given: name at least one")

@@ -49,7 +49,7 @@ POINTS, PROBABILITY, RELATIVE, PASSES = Unit(2, 20), Unit(0.03, 0.3), Unit(0, 0,
 EXACT, RATE = Unit(0, 0), Unit(0, 1, decades=True)
 KEY, IGNORED = "key", "ignored"
 UNITS = [  # the first that fits a column's name, or a number's; a column of words is a key
-    (r"^(seed|step|passes|image|layer|share|penalty|λ|class|claim|tested|network|#forget|n_forget|rates|pair)$", KEY),
+    (r"^(seed|trained|step|passes|image|layer|share|penalty|λ|class|claim|tested|network|#forget|n_forget|rates|pair)$", KEY),
     (
         r"^(retain_per_class|noise_per_class|copies|batch_size|pictured|candidate|round|start|against|asked|after request)$",
         KEY,
@@ -68,7 +68,7 @@ UNITS = [  # the first that fits a column's name, or a number's; a column of wor
 ]
 NUMBER = r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 CELL = re.compile(rf"^\s*(>?)({NUMBER})(?: ± ({NUMBER}))?\s*%?(?: to ({NUMBER}))?((?: [([].*[])])?)$")
-OVER = {"seed", "image", "start", "against"}  # over these, a figure's data are averaged
+OVER = {"seed", "trained", "image", "start", "against"}  # over these, a figure's data are averaged
 KINDS = {"verdict": "verdicts", "cell": "table cells", "figure": "cells of figures' data", "number": "quoted numbers"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import nbformat
 import pandas as pd
@@ -142,6 +143,12 @@ def taken_over(profile: str) -> list[str]:
     """The notebooks that did not run to their end here, and whose published results stand for them."""
     copies = [p for p in profile_files(profile, "*.ipynb") if p.is_relative_to(published_root())]
     return [] if results_root() == published_root() else [p.stem for p in copies if p.stem != "99_report"]
+
+
+def failed(profile: str) -> dict[str, Path]:
+    """The notebooks whose last run here failed, and where the copy with the error lies. What is shown of them is older."""
+    copies = (results_root() / profile / "failed").glob("*.ipynb")
+    return {p.stem: p for p in sorted(copies) if p.stem != "99_report"}  # this one is running
 
 
 def cost(profile: str) -> pd.DataFrame:

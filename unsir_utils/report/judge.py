@@ -216,14 +216,27 @@ class _Judged:
     def outcomes(self) -> list[str]:
         return [c.outcome(self.alpha) for c in self.test.criteria]
 
-    def by_control(self, kind: str) -> dict[str, str]:
-        """What each control of a kind comes to on the same criteria; only controls that all of them have are compared."""
-        named = [{"No noise": c.without} if kind == "without" else getattr(c, kind) for c in self.test.criteria]
+    def _controls(self, *kinds: str) -> dict[str, list[Numbers]]:
+        """The numbers of each control of these kinds, one a criterion; only controls that all criteria have."""
+        found: dict[str, list[Numbers]] = {}
+        for kind in kinds:
+            named = [{"No noise": c.without} if kind == "without" else getattr(c, kind) for c in self.test.criteria]
+            shared = [n for n in (named[0] if named else {}) if all(c.get(n) is not None for c in named)]
+            found |= {name: [c[name] for c in named] for name in shared}
+        return found
+
+    def by_control(self, *kinds: str) -> dict[str, str]:
+        """What each control of these kinds comes to on the same criteria."""
         found = {}
-        for name in [n for n in (named[0] if named else {}) if all(c.get(n) is not None for c in named)]:
-            outcomes = [c.of(v[name]).outcome(self.alpha) for c, v in zip(self.test.criteria, named, strict=True)]
+        for name, numbers in self._controls(*kinds).items():
+            outcomes = [c.of(v).outcome(self.alpha) for c, v in zip(self.test.criteria, numbers, strict=True)]
             found[name] = combined(outcomes, self.test.any_of)
         return found
+
+    def shown_worse(self, name: str) -> bool:
+        """Whether UNSIR is shown to do better than a control by one of the criteria, paired by replicate."""
+        numbers = self._controls("without", "images")[name]
+        return any(_better(c, v, self.alpha) for c, v in zip(self.test.criteria, numbers, strict=True))
 
     @cached_property
     def deciding(self) -> Criterion | None:
@@ -239,11 +252,12 @@ class _Judged:
 
     @property
     def line(self) -> dict[str, str]:
-        verdict, same = self.verdict, self.by_control("without") | self.by_control("images")
-        as_well = [name for name, found in same.items() if found == HOLDS]
+        verdict, same = self.verdict, self.by_control("without", "images")
+        worse = [name for name, found in same.items() if found == FAILS or self.shown_worse(name)]
+        as_well = [name for name, found in same.items() if found == HOLDS and name not in worse]
         needed = ""
         if same and verdict == HOLDS:
-            needed = "no" if as_well else "yes" if set(same.values()) == {FAILS} else UNDECIDED
+            needed = "no" if as_well else "yes" if len(worse) == len(same) else UNDECIDED
         c = self.deciding
         found = c.interval(self.alpha) if c else None
         beside = self.by_control("beside")
@@ -284,6 +298,15 @@ def added_by_noise(c: Criterion) -> str:
         return "undefined"
     found = interval(difference, ALPHA, c.step)
     return f"{found.text(_digits(c), '+')} {unit}"
+
+
+def _better(c: Criterion, control: Numbers, alpha: float) -> bool:
+    """Whether the interval of the paired difference lies on UNSIR's side; not where one of the two is censored."""
+    if c.sense == "beyond" or c.highest is not None or isinstance(control, tuple):
+        return False
+    difference = c.values - control.reindex(c.values.index)
+    found = interval(difference if c.sense == "at least" else -difference, alpha, c.step)
+    return found.n >= FEWEST and found.low > 0
 
 
 def _digits(c: Criterion) -> int:

@@ -46,7 +46,7 @@ def main() -> None:
     missing = [name for name in arguments.notebooks if not ended(profile, name)]
     there = [name for name in arguments.notebooks if name not in missing]
     print("\n".join(line(profile, name) for name in there))
-    if arguments.compare and there:
+    if arguments.compare and set(there) - {compare.GATHERED}:
         print(compare.report(arguments.profile, there)[0])
     if there:
         print(f"open {os.path.relpath(profile / there[-1 if arguments.compare else 0])}.ipynb")

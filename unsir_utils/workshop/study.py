@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from .. import metrics
 from ..data.sets import Data, load
+from ..engine import checks
 from ..engine.samples import Samples
 from ..impair import impair
 from ..methods.baselines import MaskedLogits, finetune, fisher_forgetting, neggrad
@@ -97,7 +98,8 @@ def scenario(data: dict, recipe: dict, forget: Iterable[int], **settings: int) -
     _known("settings of the data", data, inspect.signature(load).parameters)
     _known("settings of the recipe", recipe, [field.name for field in fields(Recipe)])
     _known("settings of the scenario", settings, ["retain_per_class", "seed"])
-    return Scenario(tuple(sorted(data.items())), Recipe(**recipe), tuple(forget), **settings)
+    named = checks.forget_classes(forget)
+    return Scenario(tuple(sorted(data.items())), Recipe(**recipe), tuple(named), **settings)
 
 
 def _known(what: str, given: Iterable[str], known: Collection[str]) -> None:
