@@ -135,9 +135,9 @@ def alike(here: pd.DataFrame, there: pd.DataFrame, test: Samples, forget: Iterab
 
 def as_good(side: pd.DataFrame, other: pd.DataFrame, ceiling: float = 1.0) -> dict[str, str]:
     """Whether a side's mean A_Df is at most `ceiling` %, its A_Dr at most a point below the other's; both are told."""
-    gap, left = side.A_Dr.mean() - other.A_Dr.mean(), side.A_Df.mean()
-    told = {"A_Dr": f"{gap:+.1f}, at least -1", "A_Df": f"{left:.1f} %, at most {ceiling:.1f}"}
-    return {**told, "answer": "yes" if left <= ceiling and gap >= -1 else "no"}
+    kept, others, left = side.A_Dr.mean(), other.A_Dr.mean(), side.A_Df.mean()
+    told = {"A_Dr": f"{kept - others:+.1f}, at least -1", "A_Df": f"{left:.1f} %, at most {ceiling:.1f}"}
+    return {**told, "answer": "yes" if left <= ceiling and kept >= others - 1 else "no"}
 
 
 class _InDouble(nn.Sequential):
