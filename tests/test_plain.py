@@ -53,7 +53,7 @@ def test_an_epoch_of_one_batch_is_that_of_the_kernel(clip):
     assert close(one, other) and not close(one, tiny.convnet(), atol=1e-3)
 
 
-def test_an_epoch_sees_every_image_once():
+def test_an_epoch_sees_every_image_once_in_random_order():
     seen = []
 
     class Watch(torch.nn.Linear):
@@ -62,13 +62,14 @@ def test_an_epoch_sees_every_image_once():
             return super().forward(x)
 
     samples, model = tiny.floats((6,), 7), Watch(6, tiny.K)
+    torch.manual_seed(0)
     plain.one_epoch(model, plain.as_list(samples), torch.optim.SGD(model.parameters(), lr=0.0), 3)
-    assert [len(x) for x in seen] == [3, 3, 1]
+    assert [len(x) for x in seen] == [3, 3, 1] and not torch.equal(torch.cat(seen), samples.images)
     assert torch.equal(torch.cat(seen).sort(dim=0).values, samples.images.sort(dim=0).values)
 
 
 def test_unsir_in_one_batch_a_pass_is_that_of_the_kernel():
-    model, retain = tiny.fitted(tiny.convnet(), tiny.floats(SHAPE)).eval(), tiny.floats(SHAPE).without([2])
+    model, retain = tiny.fitted(tiny.convnet(), tiny.floats(SHAPE)).train(), tiny.floats(SHAPE).without([2])
     settings = dict(noise_per_class=3, noise_steps=4, copies=2, batch_size=64, impair_lr=1e-3, repair_lr=1e-3)
     with tiny.untouched(model), torch.random.fork_rng():
         made = plain.unsir(model, [2], plain.as_list(retain), 3, **settings)
@@ -96,13 +97,20 @@ def test_evaluation_is_that_of_the_kernel_whatever_the_batches(batch_size):
 
 
 @pytest.mark.parametrize("start, cap, lr, epochs", [("original", 3, 0.1, 0), ("new", 2, 1e-6, None)])
-def test_relearning_takes_as_many_epochs_as_the_kernels(start, cap, lr, epochs):
-    samples = tiny.floats(SHAPE)
+def test_relearning_takes_as_many_epochs_as_the_kernels(start, cap, lr, epochs, monkeypatch):
+    samples, steps = tiny.floats(SHAPE), []
+
+    class Counted(torch.optim.SGD):
+        def step(self):
+            steps.append(super().step())
+
+    monkeypatch.setattr(plain, "SGD", Counted)
     new, watched = tiny.plain(seed=1).eval(), samples.only([0])
     original = tiny.fitted(tiny.plain(), samples).eval()
     model, asked = {"original": original, "new": new}[start], dict(per_epoch=16, cap=cap, lr=lr)
     with tiny.untouched(model), torch.random.fork_rng():
         found = plain.relearn_epochs(model, original, plain.as_list(samples), plain.as_list(watched), **asked)
+    assert len(steps) == (0 if epochs == 0 else cap)  # one batch an epoch, none after the last look
     assert found == metrics.relearn_epochs(model, original, samples, watched, **asked) == epochs
 
 
