@@ -72,8 +72,8 @@ def records_of(**seconds: list[float]) -> pd.DataFrame:
 
 
 def test_a_ratio_is_of_medians_with_the_range_over_the_rounds():
-    found = races.ratio(pd.Series([2.0, 6.0, 4.0]), pd.Series([1.0, 2.0, 4.0]))
-    assert found == {"ratio": 2.0, "lowest": 1.0, "highest": 3.0}
+    found = races.ratio(pd.Series([2.0, 6.0, 5.0]), pd.Series([1.0, 2.0, 4.0]))
+    assert found == {"ratio": 2.5, "lowest": 1.25, "highest": 3.0}
 
 
 @pytest.mark.parametrize("wanted, reached", [(20.0, "yes"), (20.1, "no")])
@@ -180,6 +180,18 @@ def test_every_contest_times_all_its_sides_and_leaves_the_original_as_it_was(con
     kept.drop()
 
 
+def test_plain_and_here_get_the_same_work(monkeypatch):
+    asked = []
+    monkeypatch.setattr(races.plain, "unsir", lambda *args, **settings: asked.append((*args, settings)))
+    monkeypatch.setattr(races, "unsir", lambda *args, seed, **settings: asked.append((*args, seed, settings)) or tiny.mlp())
+    with pytest.raises(AttributeError, match="model"):  # what stands in for the kernel returns none
+        races.several_classes(SETTINGS, [3], **{**REQUEST, "forget": [0, 2]})
+    (network, *plainly), (original, *here) = asked
+    assert tiny.same_weights(network, original) and original is study.scenario(**REQUEST).original
+    assert plainly[0] == here[0] == (0, 2) and plainly[2:] == here[2:] == [3, SETTINGS]
+    assert [label for _, label in plainly[1]] == here[1].labels.tolist()
+
+
 # The anatomy of a step
 
 
@@ -218,15 +230,19 @@ def test_operations_of_a_linear_layer_by_hand(float32):
     assert anatomy.operations(torch.nn.Linear(6, 4), x, y) == 2 * 2 * 8 * 6 * 4  # forward, and the weight's gradient
 
 
-def test_a_step_is_timed_in_all_its_parts_with_each_switch_off():
+def test_a_step_is_timed_in_all_its_parts_with_each_switch_off(monkeypatch):
     samples, model = tiny.floats((3, 8, 8), 8), tiny.convnet()
     model[-1].weight.data[0] = 0
     before = tiny.snapshot(model)[0]
+    stepping, asked = anatomy.stepping, []
+    monkeypatch.setattr(anatomy, "stepping", lambda *args, **off: asked.append((args, off)) or stepping(*args, **off))
     taken = anatomy.step_race(model, samples, 4, 2, [0])
     assert taken.side.tolist() == ["plain", "here", "nearly zero", *anatomy.SWITCHES]
     assert (taken[anatomy.PARTS] > 0).all(axis=None) and tiny.same_weights(model, before)
-    zero = anatomy._nearly_zero(model)[-1].weight[0]
-    assert (zero > 0).all() and (zero < 1e-37).all()
+    off = dict.fromkeys(anatomy.SWITCHES, False)
+    assert [switches for _, switches in asked] == [off, {}, off, *({name: False} for name in anatomy.SWITCHES)]
+    zero = asked[2][0][0][-1].weight[0]
+    assert (zero > 0).all() and (zero < 1e-37).all() and asked[0][0][0] is model
     with pytest.raises(ValueError, match="8 images are too few for 3 steps of 4"):
         anatomy.step_race(model, samples, 4, 3, [0])
 
