@@ -208,3 +208,23 @@ def test_a_change_of_one_seed_has_no_interval(axis):
     (drawn,) = axis.containers
     assert drawn.lines[0].get_xdata().tolist() == [5] and not drawn.lines[2]
     axis.figure.canvas.draw()
+
+
+def test_ratio_lines_show_each_ratio_its_range_and_what_is_wanted(axis):
+    line = dict(what="UNSIR", against="plain", ratio=2.0, lowest=1.5, highest=3.0, wanted=1.2, reached="yes")
+    plots.ratio_lines(axis, pd.DataFrame([line, {**line, "wanted": 2.5, "reached": "no"}]))
+    assert [bar.get_xdata().tolist() for bar in axis.lines[:2]] == [[1.5, 3.0]] * 2
+    assert [dots.get_offsets().tolist() for dots in axis.collections] == [[[2, 0]], [[1.2, 0]], [[2, 1]], [[2.5, 1]]]
+    filled, open_ = (axis.collections[i].get_facecolor()[0].tolist() for i in (0, 2))
+    assert filled != open_ == [1, 1, 1, 1]
+    assert [text.get_text() for text in axis.texts] == ["2.00", "2.00"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["UNSIR\nagainst plain"] * 2
+
+
+def test_side_lines_show_the_mean_and_range_of_both_accuracies(axis):
+    runs = {"what": ["many", "many", "one"], "side": "here", "A_Dr": [80.0, 90.0, 70.0], "A_Df": [0.0, 2.0, 5.0]}
+    plots.side_lines(axis, pd.DataFrame(runs))
+    retain, forget = axis.containers
+    assert retain[0].get_xdata().tolist() == [85, 70] and forget[0].get_xdata().tolist() == [1, 5]
+    assert retain[2][0].get_segments()[0][:, 0].tolist() == [80, 90]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["many: here", "one: here"]

@@ -13,7 +13,7 @@ import yaml
 from unsir_utils.report import gather, paper
 from unsir_utils.report.judge import judge
 from unsir_utils.report.paper import paper_cells
-from unsir_utils.report.tables import Results, markdown, mean_capped, mean_std
+from unsir_utils.report.tables import Results, markdown, mean_capped, mean_std, three_digits
 
 PAPER = yaml.safe_load(paper.PAPER.read_text())
 
@@ -224,3 +224,8 @@ def test_what_holds_seconds_stands_apart(book):
     book.figure(figure, "fast", timed=True, alt="a curve")
     plt.close(figure)
     assert {p.parent.name for p in book.folder.rglob("07_tiny_fast.*")} == {"seconds"}
+
+
+def test_numbers_keep_three_digits_and_text_stays():
+    given = [0.76923, 2.0, 18.24, 154.0, 1440.6, "yes"]
+    assert [*map(three_digits, given)] == ["0.769", "2.00", "18.2", "154", "1,441", "yes"]

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..audit.maps import enlarged
 from .judge import interval
+from .tables import three_digits
 
 # Okabe and Ito's palette, with a grey and a brown; the marker tells methods apart without colour.
 METHOD_STYLE: dict[str, tuple[str, str]] = {
@@ -261,6 +262,36 @@ def layer_lines(axis: Axes, ratios: pd.DataFrame, methods: Sequence[str], factor
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
     axis.yaxis.set_major_formatter("{x:g}")
     axis.tick_params(axis="x", rotation=90, labelsize=6)
+
+
+def ratio_lines(axis: Axes, ratios: pd.DataFrame) -> None:
+    """A row a race, the first on top: its ratio, a dot, with the range over the rounds; a stroke at the ratio wanted.
+
+    ratios: columns what, against, ratio, lowest, highest, wanted and reached ("yes": filled, else open). Log scale.
+    """
+    for y, line in enumerate(ratios.itertuples()):
+        fill = RETAIN if line.reached == "yes" else "white"
+        axis.plot([line.lowest, line.highest], [y, y], color=RETAIN, linewidth=2, zorder=1)
+        axis.scatter(line.ratio, y, s=42, facecolor=fill, edgecolor=RETAIN, zorder=3)
+        axis.scatter(line.wanted, y, s=170, marker="|", color="black", linewidth=1.6, zorder=2)
+        axis.text(1.01, y, three_digits(line.ratio), transform=axis.get_yaxis_transform(), va="center", fontsize=8)
+    axis.axvline(1, color="0.6", linestyle="--", linewidth=0.8, zorder=0)
+    axis.set_yticks(range(len(ratios)), ratios.what + "\nagainst " + ratios.against, fontsize=7)
+    axis.set(xscale="log", xlabel="times as fast", ylim=(len(ratios) - 0.5, -0.5))
+    axis.xaxis.set_major_formatter("{x:g}")
+
+
+def side_lines(axis: Axes, records: pd.DataFrame) -> None:
+    """A row a side of a race: A_Dr (filled) and A_Df (open), means with their ranges. records: what, side, A_Dr and A_Df."""
+    runs = records.groupby(["what", "side"], sort=False)
+    for metric, colour, marker in (("A_Dr", RETAIN, "o"), ("A_Df", FORGET, "s")):
+        found, fill = runs[metric].agg(["mean", "min", "max"]), colour if metric == "A_Dr" else "white"
+        axis.errorbar(
+            found["mean"], range(len(found)), xerr=reach(found), color=colour, marker=marker, markerfacecolor=fill,
+            linestyle="none", capsize=2, label=metric,
+        )  # fmt: skip
+    axis.set_yticks(range(len(runs)), [f"{what}: {side}" for what, side in runs.groups], fontsize=8)
+    axis.set(xlabel="test accuracy (%)", xlim=(-4, 104), ylim=(len(runs) - 0.5, -0.5))
 
 
 def heat_map(axis: Axes, records: pd.DataFrame, x: str, y: str, value: str, label: str, around_zero: bool = False) -> None:

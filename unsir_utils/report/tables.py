@@ -161,6 +161,11 @@ def mean_capped(values: pd.Series, cap: int) -> str:
     return (">" if values.isna().any() else "") + f"{values.fillna(cap).mean():.1f}".removesuffix(".0")
 
 
+def three_digits(x: float | str) -> str:
+    """A number's first three digits, from 100 on all before the point; text as it is."""
+    return x if isinstance(x, str) else f"{x:,.0f}" if abs(x) >= 100 else f"{x:#.3g}"
+
+
 def bullets(*lines: str) -> Markdown:
     """A list, one line an entry."""
     return Markdown("\n".join(f"- {line}" for line in lines))
