@@ -176,6 +176,15 @@ def test_layer_lines_without_a_ratio_stand(axis, ratio):
     axis.figure.canvas.draw()
 
 
+def test_a_power_law_shows_its_slope(axis):
+    x = pd.Series([1, 10, 100])
+    plots.power_law(axis, x, 5 * x**2.0, "UNSIR")
+    assert axis.get_title() == "slope 2.00" and axis.lines[1].get_ydata() == pytest.approx(5 * x**2.0)
+    assert axis.lines[0].get_color() == plots.METHOD_STYLE["UNSIR"][0]
+    plots.power_law(axis, x, pd.Series([3.0] * 3), "UNSIR")
+    assert axis.get_title() == "slope 0.00"
+
+
 def test_level_lines_lie_at_the_means(axis):
     plots.level_lines(axis, pd.DataFrame({"A_Dr": [60.0, 70.0], "A_Df": [4.0, 0.0]}), "No noise")
     assert {line.get_label(): line.get_ydata()[0] for line in axis.lines} == {"No noise, A_Dr": 65, "No noise, A_Df": 2}

@@ -13,7 +13,7 @@ import yaml
 from unsir_utils.report import gather, paper, tables
 from unsir_utils.report.judge import judge
 from unsir_utils.report.paper import paper_cells
-from unsir_utils.report.tables import Results, markdown, mean_capped, mean_std
+from unsir_utils.report.tables import Results, markdown, mean_capped, mean_std, significant
 
 PAPER = yaml.safe_load(paper.PAPER.read_text())
 
@@ -158,6 +158,14 @@ def test_a_relearn_time_past_the_cap_counts_as_the_cap_and_is_marked(values, exp
     assert mean_capped(pd.Series(values, dtype=float), cap=10) == expected
 
 
+@pytest.mark.parametrize(
+    "number, text", [(0.14061, "0.141"), (1187.3, "1.19e+03"), (2.0, "2"), (9e-4, "0.000"), (math.nan, "undefined")]
+)
+def test_three_digits_say_how_long_it_took(number, text):
+    assert significant(number) == text
+    assert significant(math.inf) == "undefined"
+
+
 def test_markdown_leaves_text_as_it_is():
     assert markdown(pd.DataFrame([["0.10", "1e5"]], columns=["a", "b"])).splitlines()[-1].split() == "| 0.10 | 1e5 |".split()
 
@@ -203,6 +211,19 @@ def test_the_papers_cells_stand_beside_ours(tmp_path, monkeypatch):
     assert beside[gather.WHY][0] == PAPER["causes"]["cifar10"]["Original"] and set(beside.notebook) == {"01_first"}
     assert gather.causes(beside).cells.tolist() == ["cifar10: Original", "cifar10: UNSIR"]
     assert gather.beside_paper("quick").empty
+
+
+def test_the_papers_speed_stands_beside_ours(book):
+    seconds = {"Retrain": 77.0, "Fisher (loop)": 3750.0, "UNSIR": 1.0, "UNSIR: noise": 2.2, "UNSIR: impair": 0.85}
+    book.speed_beside_paper("ResNet18", pd.Series(seconds))
+    (path,) = book.folder.glob("seconds/*_paper.csv")
+    table = pd.read_csv(path, dtype=str)
+    assert table[["method", "metric", "paper", "ours", "difference"]].values.tolist() == [
+        ["speed-up over Retrain", "times", "154", "77", "0.5 times"],
+        ["speed-up over Fisher forgetting", "times", "1875", "3.75e+03", "2 times"],
+        ["noise", "s", "1.1", "2.2", "2 times"],
+        ["impair", "s", "1.7", "0.85", "0.5 times"],
+    ]
 
 
 def test_a_summary_gets_the_papers_known_cells_as_columns(tmp_path, monkeypatch):

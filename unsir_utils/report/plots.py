@@ -183,6 +183,20 @@ def sweep_lines(
     axis.set(xlabel=xlabel, ylabel="test accuracy (%)", ylim=(-4, 104))
 
 
+def power_law(axis: Axes, x: pd.Series, y: pd.Series, method: str) -> None:
+    """Points on logarithmic axes, in the method's style, and the straight line through them: its slope, 1 where y grows in
+    proportion to x, is the title."""
+    slope, height = np.polyfit(np.log(x), np.log(y), 1) + [1e-9, 0]  # no -0.00
+    colour, marker = METHOD_STYLE[method]
+    axis.loglog(x, y, marker, color=colour, markersize=7)
+    axis.loglog(x, np.exp(height) * x**slope, ":", color="0.5")
+    axis.set_title(f"slope {slope:.2f}")
+    axis.set_xticks(x, [f"{t / 1000:.0f}k" if t > 9999 else f"{t:g}" for t in x])
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.minorticks_off()
+
+
 def level_lines(axis: Axes, records: pd.DataFrame, method: str) -> None:
     """Mean A_Dr (solid) and A_Df (dashed) of a method that the setting of the axis does not change, as lines across.
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from ..data.paths import results_root
 from ..workshop.provenance import environment, networks_asked_for
 from .judge import Test, judge
-from .paper import AT_PAPERS_RATES, paper_cells
+from .paper import AT_PAPERS_RATES, paper_cells, paper_speed
 
 SHOWN = ["claim", "tested", "measured", "holds if", "replicates", "the noise adds", "verdict"]  # of a finding, in a notebook
 
@@ -86,6 +86,19 @@ class Results:
                 }
             )
         self.table(pd.DataFrame(lines), f"The paper's known cells ({table}) beside ours.", "paper")
+
+    def speed_beside_paper(self, network: str, seconds: pd.Series) -> None:
+        """Saves what the paper reports of speed beside ours, for 99_report to gather.
+
+        seconds: of UNSIR as a whole, and of each row of `paper.SPEED`.
+        """
+        lines = []
+        for row, paper in paper_speed().iterrows():
+            ours = seconds[row] / (seconds["UNSIR"] if paper.unit == "times" else 1)
+            about = {"table": "efficiency", "network": network, "#forget": "1", "method": paper.what, "metric": paper.unit}
+            found = {"paper": f"{paper.value:g}", "ours": significant(ours), "difference": f"{ours / paper.value:.2g} times"}
+            lines.append({**about, **found, "source": paper.source})
+        self.table(pd.DataFrame(lines), "The paper's efficiency beside ours.", "paper", timed=True)
 
     def with_paper(self, table: str, records: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
         """`summary` and, as columns, the paper's known cells of one of its tables, which `beside_paper` saves beside ours.
@@ -161,6 +174,13 @@ def mean_capped(values: pd.Series, cap: int) -> str:
     if values.empty:
         return "undefined"
     return (">" if values.isna().any() else "") + f"{values.fillna(cap).mean():.1f}".removesuffix(".0")
+
+
+def significant(number: float) -> str:
+    """ "0.141", "1.2e+03": three digits; "0.000" below a thousandth, "undefined" for what is not finite."""
+    if not math.isfinite(number):
+        return "undefined"
+    return f"{number:.3g}" if number >= 1e-3 else "0.000"
 
 
 def bullets(*lines: str) -> Markdown:
