@@ -176,14 +176,6 @@ def test_layer_lines_without_a_ratio_stand(axis, ratio):
     axis.figure.canvas.draw()
 
 
-def test_methods_stand_side_by_side_at_each_word(axis):
-    runs = [("fast", "UNSIR", 60, 2), ("fast", "UNSIR", 70, 0), ("best", "UNSIR", 80, 1), ("fast", "No noise", 50, 3)]
-    plots.points_at(axis, pd.DataFrame(runs, columns=["settings", "method", "A_Dr", "A_Df"]), "settings")
-    drawn = {bars.get_label(): bars.lines[0].get_xydata().tolist() for bars in axis.containers}
-    assert drawn["UNSIR, A_Dr"] == [[-0.12, 65], [0.88, 80]] and drawn["No noise, A_Df"][0] == [0.12, 3]
-    assert [label.get_text() for label in axis.get_xticklabels()] == ["fast", "best"]
-
-
 TRIED = pd.DataFrame({"image_passes": [900, 100, 300, 200], "A_Dr": [60.0, 50.0, 70.0, 90.0]})
 
 

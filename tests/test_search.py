@@ -43,6 +43,12 @@ def test_candidates_are_each_change_and_as_many_combinations_as_there_is_room_fo
         search.candidates(START, changes, 3, 5, 2, dearest=1.0)
 
 
+def test_the_draw_is_always_the_same():
+    changes = [{"copies": n} for n in (1, 2, 4, 5, 6)] + [{"noise_steps": n} for n in (1, 2)]
+    several = search.candidates(START, changes, 10, 5, 2, dearest=9.0)[1]
+    assert [(c["copies"], c["noise_steps"]) for c in several] == [(5, 1), (6, 2)]
+
+
 def test_what_costs_too_much_is_left_out_after_the_draw():
     changes = [{"noise_steps": 1}, {"retain_per_class": 20}, {"copies": 0}]  # 92, 184, 100 passes where the start has 124
     single, several = search.candidates(START, changes, 99, 5, 2, dearest=1.0)
@@ -53,7 +59,10 @@ def test_what_costs_too_much_is_left_out_after_the_draw():
 
 
 def test_what_was_changed_in_words():
-    assert search.changed({**START, "noise_steps": 1, "copies": 2}, START) == "noise steps 1, copies 2"
+    rates = {"impair_lr": 0.1, "repair_lr": 0.2, "head_factor": 1.0}
+    other = {**START, **rates, "retain_per_class": 9, "noise_steps": 1, "impair_lr": 0.3, "head_factor": 5.0}
+    words = "retain images 9, noise steps 1, impair 0.3, head 5"
+    assert search.changed(other, START | rates) == words
     assert search.changed(START, START) == "the paper's settings"
 
 

@@ -183,25 +183,6 @@ def sweep_lines(
     axis.set(xlabel=xlabel, ylabel="test accuracy (%)", ylim=(-4, 104))
 
 
-def points_at(axis: Axes, records: pd.DataFrame, x: str) -> None:
-    """A_Dr (filled) and A_Df (open) of each method at each word of `x`, methods side by side: mean and range over the runs.
-
-    records: columns method, A_Dr, A_Df and `x`, one row a run; words stand in the order of the records.
-    """
-    words, methods = list(dict.fromkeys(records[x])), list(dict.fromkeys(records.method))
-    for i, method in enumerate(methods):
-        colour, marker = METHOD_STYLE[method]
-        runs = records[records.method == method].astype({"A_Dr": float, "A_Df": float}).groupby(x)
-        for metric, fill in (("A_Dr", colour), ("A_Df", "white")):
-            values = runs[metric].agg(["mean", "min", "max"]).reindex(words)
-            at = np.arange(len(words)) + 0.24 * (i - (len(methods) - 1) / 2)
-            axis.errorbar(
-                at, values["mean"], yerr=reach(values), color=colour,
-                marker=marker, markerfacecolor=fill, linestyle="none", markersize=6, capsize=2, label=f"{method}, {metric}",
-            )  # fmt: skip
-    axis.set(xticks=range(len(words)), xticklabels=words, ylim=(-4, 104), xlim=(-0.5, len(words) - 0.5))
-
-
 def frontier(
     axis: Axes, tried: pd.DataFrame, stayed: Sequence[int], n_single: int, named: Mapping[str, int], original: float
 ) -> None:
@@ -235,7 +216,8 @@ def frontier(
     axis.set(xlabel="image passes", ylabel="A_Dr on the validation part (%)", ylim=(shown.min() - room, shown.max() + room))
     if tried.A_Dr.notna().any():
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        wide = tried.image_passes.max() > 10 * tried.image_passes.min()
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if wide else (1, 1.5, 2, 3, 5, 7)))
     axis.xaxis.set_major_formatter("{x:,.0f}")
     axis.minorticks_off()
     axis.margins(x=0.1)

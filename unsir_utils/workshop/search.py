@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -67,18 +68,8 @@ def candidates(
 
 def changed(settings: dict, start: dict) -> str:
     """What differs from the start: "retain images 50, noise steps 5"; of nothing, "the paper's settings"."""
-    words = [f"{SHORT.get(name, name)} {value:g}" for name, value in settings.items() if value != start[name]]
-    return ", ".join(words) or "the paper's settings"
-
-
-SHORT = {
-    "retain_per_class": "retain images",
-    "noise_per_class": "noise images",
-    "noise_steps": "noise steps",
-    "impair_lr": "impair",
-    "repair_lr": "repair",
-    "head_factor": "head",
-}
+    text = ", ".join(f"{name} {value:g}" for name, value in settings.items() if value != start[name])
+    return re.sub("_lr|_factor", "", text.replace("per_class", "images")).replace("_", " ") or "the paper's settings"
 
 
 def unlearned(s: Scenario, settings: dict) -> Unlearned:
@@ -143,13 +134,7 @@ def choice(stayed: pd.DataFrame, batch_sizes: Sequence[int]) -> dict[str, int]:
     return {"paper's": 0, "fast": int(cheapest.index[0]), "best": int(highest.index[0])}
 
 
-def check_apart(
-    requests: Sequence[list[int]],
-    search_models: Sequence[int],
-    search_seeds: Sequence[int],
-    elsewhere: Sequence[dict],
-    confirm_seeds: Sequence[int],
-) -> None:
+def check_apart(requests: list, search_models: list, search_seeds: list, elsewhere: list, confirm_seeds: list) -> None:
     """Raises ValueError where requests of the search differ in size, or where what is to confirm a choice has chosen."""
     if len({len(forget) for forget in requests}) > 1:
         raise ValueError(f"requests {requests} must forget equally many classes, as their image passes are compared")
