@@ -17,7 +17,11 @@ BROKEN, MENDED = 'raise ValueError("no maps")', 'print("maps")'
 
 
 def write(path: Path, source: str) -> None:
-    cells = [new_markdown_cell("# Small"), new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}), new_code_cell(source)]
+    cells = [
+        new_markdown_cell("# Small"),
+        new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
+        new_code_cell(source),
+    ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
 

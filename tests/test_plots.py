@@ -176,6 +176,44 @@ def test_layer_lines_without_a_ratio_stand(axis, ratio):
     axis.figure.canvas.draw()
 
 
+TRIED = pd.DataFrame({"image_passes": [900, 100, 300, 200], "A_Dr": [60.0, 50.0, 70.0, 90.0]})
+
+
+def test_the_frontier_rises_over_those_that_stayed(axis):
+    plots.frontier(axis, TRIED, [0, 1, 2], 2, {"paper's": 0, "fast": 1, "best": 2}, 88.0)
+    assert axis.lines[0].get_xydata().tolist() == [[100, 50], [300, 70], [900, 70], [900, 70]]
+    assert [text.get_text() for text in axis.texts] == ["paper's", "fast", "best"]
+    (left,) = [points for points in axis.collections if points.get_offsets().tolist() == [[200, 90]]]
+    assert left.get_facecolor().tolist() == [[1, 1, 1, 1]]
+
+
+@pytest.mark.parametrize("lowest", [50.0, 0.0])
+def test_no_word_of_the_frontier_touches_an_axis(axis, lowest):
+    axis.figure.set_size_inches(6.4, 3.6)
+    plots.frontier(
+        axis, TRIED.assign(A_Dr=[60, lowest, 70, 90]), [0, 1, 2, 3], 2, {"paper's": 0, "fast": 1, "best": 3}, 88.0
+    )
+    axis.figure.draw_without_rendering()
+    inner = axis.get_window_extent()
+    for word in (text.get_window_extent() for text in axis.texts):
+        assert inner.x0 < word.x0 and word.x1 < inner.x1 and inner.y0 < word.y0 and word.y1 < inner.y1
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_undefined_frontier_is_empty(axis):
+    plots.frontier(axis, TRIED.assign(A_Dr=UNDEFINED), [0], 3, {"paper's": 0, "fast": 0, "best": 0}, UNDEFINED)
+    assert [text.get_text() for text in axis.texts] == ["paper's, fast, best"]
+
+
+def test_a_power_law_shows_its_slope(axis):
+    x = pd.Series([1, 10, 100])
+    plots.power_law(axis, x, 5 * x**2.0, "UNSIR")
+    assert axis.get_title() == "slope 2.00" and axis.lines[1].get_ydata() == pytest.approx(5 * x**2.0)
+    assert axis.lines[0].get_color() == plots.METHOD_STYLE["UNSIR"][0]
+    plots.power_law(axis, x, pd.Series([3.0] * 3), "UNSIR")
+    assert axis.get_title() == "slope 0.00"
+
+
 def test_level_lines_lie_at_the_means(axis):
     plots.level_lines(axis, pd.DataFrame({"A_Dr": [60.0, 70.0], "A_Df": [4.0, 0.0]}), "No noise")
     assert {line.get_label(): line.get_ydata()[0] for line in axis.lines} == {"No noise, A_Dr": 65, "No noise, A_Df": 2}

@@ -50,9 +50,10 @@ def test_nested_settings_are_ones_that_the_code_takes(profile, notebook, values)
     if "relearning" in values:
         known = {*inspect.signature(relearn_epochs).parameters, *inspect.signature(study.relearn).parameters}
         assert set(values["relearning"]) <= known
-    for impair, repair, *head in [r for r in values.get("rates", []) if isinstance(r, list)]:
-        assert 0 < impair < 10 and 0 < repair < 10
-        assert all(factor >= 1 for factor in head) and len(head) == (notebook == "15_how_little")
+    for rates in [r for r in values.get("rates", []) if isinstance(r, dict)]:
+        assert 0 < rates["impair_lr"] < 10 and 0 < rates["repair_lr"] < 10
+        assert set(rates) - {"impair_lr", "repair_lr"} == ({"head_factor"} if notebook == "15_how_little" else set())
+        assert rates.get("head_factor", 1) >= 1
     if "seeds" in values:
         assert len(set(values["seeds"])) == len(values["seeds"])
         assert len(values["seeds"]) >= 5 or notebook not in FIVE_SEEDS[profile]

@@ -315,7 +315,14 @@ def test_a_grid_holds_the_network_of_every_pair(method, given, monkeypatch):
         assert same_weights(network, alone)
         held_out = {f"validation_{k}": v for k, v in validate(alone, s).items()}
         tested = {k: v for k, v in study.measure(alone, s).items() if k in ("A_Dr", "A_Df")}
-        assert record == {"trained": s.recipe.seed, "n_forget": len(s.forget), "impair_lr": i, "repair_lr": r, **held_out, **tested}
+        assert record == {
+            "trained": s.recipe.seed,
+            "n_forget": len(s.forget),
+            "impair_lr": i,
+            "repair_lr": r,
+            **held_out,
+            **tested,
+        }
 
 
 def test_a_grids_defaults_are_those_of_the_method(monkeypatch):

@@ -189,6 +189,19 @@ def test_the_papers_cells_stand_beside_ours(tmp_path, monkeypatch):
     assert gather.beside_paper("quick").empty
 
 
+def test_the_papers_speed_stands_beside_ours(book):
+    seconds = {"Retrain": 77.0, "Fisher (loop)": 3750.0, "UNSIR": 1.0, "UNSIR: noise": 2.2, "UNSIR: impair": 0.85}
+    book.speed_beside_paper("ResNet18", pd.Series(seconds))
+    (path,) = book.folder.glob("seconds/*_paper.csv")
+    table = pd.read_csv(path, dtype=str)
+    assert table[["method", "metric", "paper", "ours", "difference"]].values.tolist() == [
+        ["speed-up over Retrain", "times", "154", "77", "0.5 times"],
+        ["speed-up over Fisher forgetting", "times", "1875", "3.75e+03", "2 times"],
+        ["noise", "s", "1.1", "2.2", "2 times"],
+        ["impair", "s", "1.7", "0.85", "0.5 times"],
+    ]
+
+
 def test_a_summary_gets_the_papers_known_cells_as_columns(tmp_path, monkeypatch):
     monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
     ours = [["ResNet18", 1, "UNSIR (paper's rates)", 70.0, 1.0], ["ResNet18", 1, "No noise (paper's rates)", 60.0, 2.0]]
@@ -229,3 +242,4 @@ def test_what_holds_seconds_stands_apart(book):
 def test_numbers_keep_three_digits_and_text_stays():
     given = [0.76923, 2.0, 18.24, 154.0, 1440.6, "yes"]
     assert [*map(three_digits, given)] == ["0.769", "2.00", "18.2", "154", "1,441", "yes"]
+    assert [*map(three_digits, [0.0001, 99.96, math.inf, math.nan])] == ["0.000", "100", "undefined", "undefined"]

@@ -49,7 +49,10 @@ POINTS, PROBABILITY, RELATIVE, PASSES = Unit(2, 20), Unit(0.03, 0.3), Unit(0, 0,
 EXACT, RATE = Unit(0, 0), Unit(0, 1, decades=True)
 KEY, IGNORED = "key", "ignored"
 UNITS = [  # the first that fits a column's name, or a number's; a column of words is a key
-    (r"^(seed|trained|step|passes|image|layer|share|penalty|λ|class|claim|tested|network|#forget|n_forget|rates|pair)$", KEY),
+    (
+        r"^(seed|trained|step|passes|image|layer|share|penalty|λ|class|claim|tested|network|#forget|n_forget|rates|pair)$",
+        KEY,
+    ),
     (
         r"^(retain_per_class|noise_per_class|copies|batch_size|pictured|candidate|round|start|against|asked|after request)$",
         KEY,

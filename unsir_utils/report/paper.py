@@ -28,3 +28,17 @@ def paper_cells(table: str) -> pd.DataFrame:
     if table not in tables:
         raise ValueError(f"{PAPER.name} has no table {table!r}: choose one of {', '.join(tables)}")
     return pd.DataFrame(tables[table], columns=["model", "row", "method", "metric", "value", "source"])
+
+
+SPEED = {  # rows of 06_efficiency, and what unsir_utils/data/paper.yaml calls them
+    "Retrain": "speed-up over Retrain",
+    "Fisher (loop)": "speed-up over Fisher forgetting",
+    "UNSIR: noise": "noise",
+    "UNSIR: impair": "impair",
+}
+
+
+def paper_speed() -> pd.DataFrame:
+    """What the paper reports of speed: what, value, unit, source, by the rows of SPEED."""
+    told = pd.DataFrame(read_yaml(PAPER)["efficiency"]).set_index("what", drop=False)
+    return told.loc[[*SPEED.values()]].set_axis([*SPEED])

@@ -185,6 +185,60 @@ def sweep_lines(
     axis.set(xlabel=xlabel, ylabel="test accuracy (%)", ylim=(-4, 104))
 
 
+def frontier(
+    axis: Axes, tried: pd.DataFrame, stayed: Sequence[int], n_single: int, named: Mapping[str, int], original: float
+) -> None:
+    """A_Dr of each candidate against its image passes: filled where it stayed, a circle where one thing was changed.
+
+    tried: by candidate, image_passes and A_Dr; an undefined one is not drawn. The step line is the highest A_Dr that so many
+    image passes, or fewer, gave among those that stayed. n_single: candidates 1 to this have one change, the rest several.
+    named: "paper's", "fast" and "best" -> candidate, marked. original: its A_Dr, dashed.
+    """
+    front, colour = tried.loc[list(stayed)].sort_values("image_passes"), METHOD_STYLE["UNSIR"][0]
+    heights = [*front.A_Dr.cummax()]
+    passes = [*front.image_passes, tried.image_passes.max()]
+    axis.step(passes, heights + heights[-1:], where="post", color="0.6", zorder=0, label="Pareto front")
+    for label, marker, of in (
+        ("one change", "o", tried.index <= n_single),
+        ("several changes", "s", tried.index > n_single),
+    ):
+        part = tried[of & ~tried.index.isin(named.values())]
+        fill = np.where(part.index.isin(stayed), "0.35", "white")
+        axis.scatter(part.image_passes, part.A_Dr, s=32, marker=marker, facecolor=fill, edgecolor="0.35")
+        axis.scatter([], [], s=32, marker=marker, color="0.35", label=label if len(part) else None)
+    for i in dict.fromkeys(named.values()):
+        names, (x, y) = [name for name, candidate in named.items() if candidate == i], tried.loc[i, ["image_passes", "A_Dr"]]
+        marker, above = {"paper's": ("*", False), "fast": ("h", False), "best": ("P", True)}[names[-1]]
+        style: dict[str, Any] = {"ha": "center", "va": "center", "color": colour, "weight": "bold"}
+        axis.scatter(x, y, s=110, marker=marker, color=colour, zorder=4)
+        axis.annotate(", ".join(names), (x, y), xytext=(0, 14 if above else -14), textcoords="offset points", **style)
+    axis.axhline(original, color="black", linestyle="--", linewidth=0.9, label="Original")
+    shown = np.nan_to_num([tried.A_Dr.min(), tried.A_Dr.max(), original])
+    room = max(8, 0.2 * np.ptp(shown))  # for the words
+    axis.set(xlabel="image passes", ylabel="A_Dr on the validation part (%)", ylim=(shown.min() - room, shown.max() + room))
+    if tried.A_Dr.notna().any():
+        axis.set_xscale("log")
+        wide = tried.image_passes.max() > 10 * tried.image_passes.min()
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if wide else (1, 1.5, 2, 3, 5, 7)))
+    axis.xaxis.set_major_formatter("{x:,.0f}")
+    axis.minorticks_off()
+    axis.margins(x=0.1)
+
+
+def power_law(axis: Axes, x: pd.Series, y: pd.Series, method: str) -> None:
+    """Points on logarithmic axes, in the method's style, and the straight line through them: its slope, 1 where y grows in
+    proportion to x, is the title."""
+    slope, height = np.polyfit(np.log(x), np.log(y), 1) + [1e-9, 0]  # no -0.00
+    colour, marker = METHOD_STYLE[method]
+    axis.loglog(x, y, marker, color=colour, markersize=7)
+    axis.loglog(x, np.exp(height) * x**slope, ":", color="0.5")
+    axis.set_title(f"slope {slope:.2f}")
+    axis.set_xticks(x, [f"{t / 1000:.0f}k" if t > 9999 else f"{t:g}" for t in x])
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.minorticks_off()
+
+
 def level_lines(axis: Axes, records: pd.DataFrame, method: str) -> None:
     """Mean A_Dr (solid) and A_Df (dashed) of a method that the setting of the axis does not change, as lines across.
 

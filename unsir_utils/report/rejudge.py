@@ -24,7 +24,12 @@ from .paper import FORMER_NAMES
 from .tables import Results
 
 Records = Callable[[str], pd.DataFrame]  # name of a notebook's saved records -> the records
-TEST_IMAGES = {"cifar10": (1000, 10), "cifar100": (100, 100), "shapes": (DRAWN_FOR_TEST, None), "faces": (DRAWN_FOR_TEST, None)}  # a class; classes
+TEST_IMAGES = {
+    "cifar10": (1000, 10),
+    "cifar100": (100, 100),
+    "shapes": (DRAWN_FOR_TEST, None),
+    "faces": (DRAWN_FOR_TEST, None),
+}  # a class; classes
 
 
 def images_of(data: dict) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from ..data.paths import results_root
 from ..workshop.provenance import environment, networks_asked_for
 from .judge import Test, judge
 from .latex import latex
-from .paper import AT_PAPERS_RATES, paper_cells
+from .paper import AT_PAPERS_RATES, paper_cells, paper_speed
 
 SHOWN = ["claim", "tested", "measured", "holds if", "replicates", "the noise adds", "verdict"]  # of a finding, in a notebook
 
@@ -84,6 +84,23 @@ class Results:
                 }
             )
         self.table(pd.DataFrame(lines), f"The paper's known cells ({table}) beside ours.", "paper")
+
+    def speed_beside_paper(self, network: str, seconds: pd.Series) -> None:
+        """Saves what the paper reports of speed beside ours, for 99_report to gather.
+
+        seconds: of UNSIR as a whole, and of each row of `paper.SPEED`.
+        """
+        lines = []
+        for row, paper in paper_speed().iterrows():
+            ours = seconds[row] / (seconds["UNSIR"] if paper.unit == "times" else 1)
+            about = {"table": "efficiency", "network": network, "#forget": "1", "method": paper.what, "metric": paper.unit}
+            found = {
+                "paper": f"{paper.value:g}",
+                "ours": three_digits(ours),
+                "difference": f"{ours / paper.value:.2g} times",
+            }
+            lines.append({**about, **found, "source": paper.source})
+        self.table(pd.DataFrame(lines), "The paper's efficiency beside ours.", "paper", timed=True)
 
     def with_paper(self, table: str, records: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
         """`summary` and, as columns, the paper's known cells of one of its tables, which `beside_paper` saves beside ours.
@@ -162,8 +179,13 @@ def mean_capped(values: pd.Series, cap: int) -> str:
 
 
 def three_digits(x: float | str) -> str:
-    """A number's first three digits, from 100 on all before the point; text as it is."""
-    return x if isinstance(x, str) else f"{x:,.0f}" if abs(x) >= 100 else f"{x:#.3g}"
+    """A number's first three digits, from 100 on all before the point, "0.000" below a thousandth, "undefined" for what is
+    not finite; text as it is."""
+    if isinstance(x, str):
+        return x
+    if not math.isfinite(x):
+        return "undefined"
+    return "0.000" if abs(x) < 1e-3 else f"{x:,.0f}" if abs(x) >= 100 else f"{x:#.3g}".rstrip(".")
 
 
 def bullets(*lines: str) -> Markdown:
