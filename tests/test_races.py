@@ -160,7 +160,7 @@ CONTESTS = [
     (races.several_classes, dict(settings=SETTINGS, forget=[0, 2]), "UNSIR, 2 classes", ["plain", "here"]),
     (races.many_classes, dict(settings=SETTINGS, forget=[0, 1]), "many classes", ["1", "2"]),
     (races.training_epoch, dict(epoch_images=16, batch_size=8), "training, an epoch of 16 images", ["plain", "here"]),
-    (races.accuracy, {}, "test accuracy, 400 images", ["plain", "here"]),
+    (races.accuracy, {}, "test accuracy, 200 images", ["plain", "here"]),
     (races.relearning_epochs, dict(epoch_images=16, relearning={"per_epoch": 8, "cap": 1, "watched": 4}),
      "relearning, 1 epoch(s) of 8 images", ["plain", "here"]),
 ]  # fmt: skip
