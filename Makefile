@@ -47,7 +47,7 @@ RUN = $(LAUNCH) "$(PYTHON)" -m unsir_utils.workshop.run --profile $(PROFILE)
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$$("$(PYTHON)" -m unsir_utils.workshop.cards))
 # The longest first, so that no core waits for it at the end.
 LONG := 14_released_code 02_cifar100 15_how_little 01_cifar10 16_does_the_noise_matter 06_efficiency
-NOW_ALL := $(addprefix $(DONE)/,$(filter $(LONG),$(NOTEBOOKS)) $(filter-out $(LONG),$(NOTEBOOKS)))
+NOW_ALL := $(addprefix $(DONE)/,$(foreach name,$(LONG),$(filter $(name),$(NOTEBOOKS))) $(filter-out $(LONG),$(NOTEBOOKS)))
 
 .DEFAULT_GOAL := help
 .PHONY: help env reproduce bench check publish test lint unit check-notebooks lab readme lock clean $(NOTEBOOKS)

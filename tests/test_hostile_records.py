@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 from replay import CellError, Kept, code, measured_anew, replay, smoke
+from tiny import claim_test
 
 from unsir_utils.data.paths import REPOSITORY
 from unsir_utils.engine import training
 from unsir_utils.methods import baselines
-from unsir_utils.report.judge import FAILS, HOLDS, VERDICTS
+from unsir_utils.report.judge import FAILS, HOLDS, UNDECIDED, VERDICTS, judge
+from unsir_utils.report.tables import Results
 
 NOTEBOOKS = {
     path.stem: path
@@ -213,3 +215,26 @@ def test_a_network_that_diverged_is_undefined(name, kept, tmp_path, monkeypatch)
         monkeypatch.setattr(module, "one_epoch", diverges)
     shown = replay(NOTEBOOKS[name], parameters(name, "one seed"), Kept(folder, measured_anew), tmp_path)
     assert_it_stands(shown, tmp_path, lambda line: line["replicates"] != "exact")
+
+
+REPORT = REPOSITORY / "notebooks" / "99_report.ipynb"
+
+
+@pytest.mark.parametrize("profile", ["quick", "laptop"])
+def test_the_report_stands_on_what_is_published(profile, tmp_path):
+    shown = replay(REPORT, {"gathered": profile}, Kept(tmp_path / "kept"), tmp_path)
+    assert any(UNDECIDED in text for text in shown)
+    assert_it_stands(shown, tmp_path, lambda line: False)
+
+
+def test_the_report_stands_on_findings_that_say_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
+    nothing = [
+        ClaimTest(1, "nothing measured", []),
+        claim_test(2, "undefined", math.nan, math.nan, math.nan),
+        claim_test("E", "one", 0.0),
+    ]
+    Results("01_cifar10", "smoke").findings(judge(nothing), "Nothing.")
+    shown = replay(REPORT, {"gathered": "smoke"}, Kept(tmp_path / "kept"), tmp_path)
+    assert_it_stands(shown, tmp_path, lambda line: True)
+    assert any("undefined (1)" in text for text in shown)

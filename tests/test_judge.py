@@ -270,6 +270,17 @@ def test_a_control_must_meet_every_criterion():
     assert verdict_of(OneTest(1, "", [first, first])) == NOT_THE_NOISE
 
 
+def test_a_control_that_meets_it_but_is_shown_to_do_worse_takes_no_credit():
+    """Bound 7: UNSIR loses 1, the passes alone 6.5, paired and hardly spread."""
+    loss, bound = by_seed(0.9, 1.0, 1.1), ("A_Dr lost", "at most", 7)
+    told = {}
+    for name, alone in {"worse": (6.4, 6.5, 6.6), "alike": (0.8, 1.0, 1.2), "better": (0.1, 0.2, 0.3)}.items():
+        what, sense, most = bound
+        (line,) = judge([OneTest(2, "", [Criterion(what, loss, sense, most, "points", without=by_seed(*alone))])])
+        told[name] = line["verdict"], line["noise needed"]
+    assert told == {"worse": (HOLDS, "yes"), "alike": (NOT_THE_NOISE, "no"), "better": (NOT_THE_NOISE, "no")}
+
+
 def test_what_the_noise_adds_is_paired():
     """Differences 1, 2, 3 though the values themselves vary by tens."""
     c = at_most(11.0, 32.0, 53.0, without=by_seed(10.0, 30.0, 50.0))

@@ -10,6 +10,7 @@ from unsir_utils.data.sets import load
 from unsir_utils.engine.training import one_epoch, parameter_groups
 from unsir_utils.methods import baselines
 from unsir_utils.metrics import relearn_epochs
+from unsir_utils.report.judge import FEWEST
 from unsir_utils.unsir import unsir
 from unsir_utils.workshop import models, store, study
 from unsir_utils.workshop.profiles import parameters, profile_values
@@ -79,3 +80,9 @@ def test_every_recipe_takes_a_step(recipe, size):
     before = head.weight.clone()
     losses = one_epoch(model, [(x, torch.tensor([0, 3]))], optimiser)
     assert all(torch.isfinite(torch.tensor(losses))) and not torch.equal(head.weight, before)
+
+
+@pytest.mark.parametrize("profile", ["quick", *PROFILES])
+@pytest.mark.parametrize("notebook", ["09_learning_rates", "16_does_the_noise_matter"])
+def test_a_grid_of_rates_is_chosen_from_by_three_replicates_at_least(profile, notebook):
+    assert len(parameters(notebook, profile)["replicates"]) >= FEWEST

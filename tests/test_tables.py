@@ -196,9 +196,9 @@ def test_the_papers_speed_stands_beside_ours(book):
     table = pd.read_csv(path, dtype=str)
     assert table[["method", "metric", "paper", "ours", "difference"]].values.tolist() == [
         ["speed-up over Retrain", "times", "154", "77.0", "0.5 times"],
-        ["speed-up over Fisher forgetting", "times", "1875", "3.75e+03", "2 times"],
-        ["noise", "s", "1.1", "2.2", "2 times"],
-        ["impair", "s", "1.7", "0.85", "0.5 times"],
+        ["speed-up over Fisher forgetting", "times", "1875", "3,750", "2 times"],
+        ["noise", "s", "1.1", "2.20", "2 times"],
+        ["impair", "s", "1.7", "0.850", "0.5 times"],
     ]
 
 
