@@ -17,6 +17,7 @@ from unsir_utils.data.paths import REPOSITORY
 from unsir_utils.engine import training
 from unsir_utils.methods import baselines
 from unsir_utils.report.judge import FAILS, HOLDS, UNDECIDED, VERDICTS, judge
+from unsir_utils.report.judge import Test as ClaimTest
 from unsir_utils.report.tables import Results
 
 NOTEBOOKS = {
@@ -152,7 +153,7 @@ def kept(request, tmp_path_factory):
 
 def findings(folder: Path) -> list[dict]:
     paths = itertools.chain(folder.glob("smoke/*/*_findings.csv"))
-    return [line for path in paths for line in csv.DictReader(path.open(encoding="utf-8"))]
+    return [line for path in paths for line in csv.DictReader(path.read_text(encoding="utf-8").splitlines())]
 
 
 def written(folder: Path) -> str:
