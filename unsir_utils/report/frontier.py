@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from . import plots
-from .claims import PAIR, telling_pair, values
+from .claims import FORGOTTEN, PAIR, telling_pair, values
 from .judge import interval
 from .tables import mean_std
 
@@ -76,7 +76,7 @@ def frontier(points: pd.DataFrame) -> tuple[list[float], list[float]]:
 def frontiers(axes: Sequence[Axes], points: pd.DataFrame, methods: Sequence[str]) -> None:
     """A panel a method: a dot a pair of rates and, through the best of them, its frontier; UNSIR's in each panel, dashed.
 
-    points: from `means`, of one request.
+    points: from `means`, of one request. A_Df is linear up to the grey line, an A_Df of 1 %, and logarithmic beyond.
     """
     for axis, method in zip(axes, methods, strict=True):
         own, (colour, marker) = points[points.method == method], plots.METHOD_STYLE[method]
@@ -84,4 +84,8 @@ def frontiers(axes: Sequence[Axes], points: pd.DataFrame, methods: Sequence[str]
         axis.step(*frontier(own), where="post", color=colour, linewidth=1.4)
         unsir = frontier(points[points.method == "UNSIR"])
         axis.step(*unsir, where="post", color="0.3", linestyle="--", linewidth=0.9, zorder=0)
+        axis.axvline(FORGOTTEN, color="0.85", linewidth=0.8, zorder=0)
+        axis.set_xscale("symlog", linthresh=FORGOTTEN)
+        axis.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
+        axis.minorticks_off()
         axis.set_title(method, fontsize=8)
