@@ -107,17 +107,18 @@ def counted(lines: pd.DataFrame) -> str:
 
 
 def verdict_squares(axis: Axes, findings: pd.DataFrame) -> None:
-    """One row a claim, one column a verdict, in each square the number of tests."""
+    """One row a claim, one column a verdict that occurs, in each square the number of tests."""
     order = list(dict.fromkeys(findings.claim))
+    columns = [verdict for verdict in VERDICTS if (findings.verdict == verdict).any()]
     for (claim, verdict), lines in findings.groupby(["claim", "verdict"]):
-        x, y = list(VERDICTS).index(verdict), order.index(claim)
+        x, y = columns.index(verdict), order.index(claim)
         axis.scatter(x, y, marker="s", s=130, color=VERDICTS[verdict], edgecolor="0.3", linewidth=0.5)
         axis.annotate("" if verdict == UNTESTED else str(len(lines)), (x, y), ha="center", va="center", fontsize=7)
-    labels = [verdict.replace(", but", ",\nbut").replace("because of", "because\nof") for verdict in VERDICTS]
+    labels = [verdict.replace(", but", ",\nbut").replace("because of", "because\nof") for verdict in columns]
     labels = [label.replace("not tested in", "not tested\nin") for label in labels]
-    axis.set_xticks(range(len(VERDICTS)), labels, fontsize=7)
+    axis.set_xticks(range(len(columns)), labels, fontsize=7)
     axis.set_yticks(range(len(order)), order, fontsize=8)
-    axis.set(xlim=(-0.6, len(VERDICTS) - 0.4), ylim=(len(order) - 0.4, -0.6), ylabel="claim")
+    axis.set(xlim=(-0.6, len(columns) - 0.4), ylim=(len(order) - 0.4, -0.6), ylabel="claim")
     axis.grid(color="0.93", linewidth=0.6)
     axis.set_axisbelow(True)
     axis.xaxis.tick_top()
