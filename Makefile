@@ -108,7 +108,9 @@ publish: env  ## for maintainers: the last run of PROFILE becomes what is publis
 bench: env  ## the benchmark, alone on the machine: runs/bench/
 	@UNSIR_THREADS=$${UNSIR_THREADS:-2} $(LAUNCH) "$(PYTHON)" -m unsir_utils.workshop.run --profile bench notebooks/17_benchmark.ipynb
 
-test: lint unit check-notebooks  ## lint, unit tests, every notebook in the smoke profile, nbval
+test: env  ## lint, nbval, unit tests, every notebook in the smoke profile
+	@$(MAKE) --no-print-directory -j2 lint check-notebooks
+	@$(MAKE) --no-print-directory unit
 
 lint: env  ## ruff over modules, tests and notebooks, mypy over the module
 	@"$(PYTHON)" -m ruff check .

@@ -29,7 +29,7 @@ def rows(samples) -> set[bytes]:
     [
         (dict(name="digits"), (1295, 143, 359)),
         (dict(name="digits", per_class=20), (180, 20, 359)),
-        (dict(name="shapes", n_classes=3, per_class=20), (54, 6, 300)),
+        (dict(name="shapes", n_classes=3, per_class=20), (54, 6, 150)),
         (dict(name="faces", n_classes=3, per_class=20), (54, 6, 150)),
     ],
     ids=str,
@@ -63,7 +63,7 @@ def test_shapes_parts_share_no_image():
     data = load("shapes", n_classes=4, per_class=20)
     assert data.classes == tuple(shapes.class_names(4)) and data.name == "shapes4"
     parts = [rows(p) for p in (data.train, data.validation, data.test)]
-    assert len(set.union(*parts)) == sum(map(len, parts)) == 80 + 400
+    assert len(set.union(*parts)) == sum(map(len, parts)) == 80 + 200
 
 
 def test_inputs_have_mean_zero_and_deviation_one():
