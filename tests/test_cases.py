@@ -17,7 +17,7 @@ import torch
 from unsir_utils import metrics
 from unsir_utils.engine import samples, training
 from unsir_utils.methods import baselines
-from unsir_utils.workshop import cases, identity, models, study
+from unsir_utils.workshop import cases, identity, models, provenance, study
 from unsir_utils.workshop.cases import drop_cases, run_cases
 from unsir_utils.workshop.provenance import ASKED_FOR, tell
 
@@ -423,3 +423,25 @@ def test_lists_and_dicts_become_no_columns():
 
 def test_no_cases_are_no_rows():
     assert run_cases(square, []).empty
+
+
+def test_another_machine_version_or_precision_is_another_case(monkeypatch):
+    here = provenance.machine()
+    changes = {
+        "instructions": lambda p: p.setenv("ONEDNN_MAX_CPU_ISA", "SSE41"),
+        "precision": lambda p: p.setenv("UNSIR_PRECISION", "float32"),
+        "torch": lambda p: p.setattr(torch, "__version__", "0.1"),
+        "torchvision": lambda p: p.setattr(provenance.torchvision, "__version__", "0.1"),
+    }
+    for what, change in changes.items():
+        with pytest.MonkeyPatch.context() as patch:
+            change(patch)
+            assert provenance.machine() != here, what
+    assert provenance.machine() == here
+
+
+def test_a_librarys_version_stands_in_the_name_of_what_is_taken_from_it(monkeypatch):
+    before = identity._library_name(pytest.raises)
+    monkeypatch.setattr(pytest, "__version__", "0.1")
+    monkeypatch.setattr(sys.modules["_pytest"], "__version__", "0.1")
+    assert identity._library_name(pytest.raises) != before

@@ -135,6 +135,7 @@ def test_a_copy_of_a_notebook_that_succeeds_is_kept(project):
     assert notebook.cells[-1].outputs[0].text == "huge [0, 1] 2 99\n"
     assert [cell.id for cell in notebook.cells] == [f"cell-{n}" for n in range(len(notebook.cells))]
     assert 0 < notebook.metadata["unsir"]["seconds"] < 600 and "papermill" not in notebook.metadata
+    assert notebook.metadata["unsir"]["precision"] == "auto"
     for place in (project, run.__file__, sys.prefix, Path.home()):
         assert str(place) not in copy.read_text()
     assert not re.search(r"\d{4}-\d\d-\d\dT\d\d:", copy.read_text()), "a time of the day differs from run to run"
@@ -301,3 +302,10 @@ def test_values_are_checked_within_dicts_and_lists_as_far_as_they_share_names():
     for wrong, place in [({"epochs": "1"}, "epochs in it"), ({"rates": [{"lr": "1"}]}, "lr in an entry of rates in it")]:
         with pytest.raises(ValueError, match=place):
             profiles._check("it", wrong, default)
+
+
+def test_a_copy_says_which_precision_was_asked_for(project, monkeypatch):
+    monkeypatch.setenv("UNSIR_PRECISION", "float32")
+    copy = write(project / "copy.ipynb")
+    run._tidy(copy)
+    assert nbformat.read(copy, as_version=4).metadata["unsir"]["precision"] == "float32"

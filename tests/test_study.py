@@ -122,6 +122,15 @@ def test_a_masked_model_is_relearned_without_its_mask(tiny, monkeypatch):
     assert relearned == [model, model]
 
 
+def test_both_relearn_times_start_from_the_seed_of_the_scenario(monkeypatch):
+    seeds = []
+    for name in ("relearn_epochs", "relearn_steps"):
+        monkeypatch.setattr(metrics, name, lambda *_, seed, **__: seeds.append(seed))
+    s = scenario(**REQUEST, seed=7)
+    study.relearn(s.original, s, **RELEARNING)
+    assert seeds == [7, 7]
+
+
 def test_the_relearn_time_of_the_masked_model_is_that_of_the_bare_network(tiny):
     network, _ = study.apply("NegGrad", tiny, lr=0.02, epochs=2, batch_size=8)
     settings = RELEARNING | {"cap": 40, "lr": 0.05, "per_epoch": 40}

@@ -68,6 +68,11 @@ def read_yaml(file: Path) -> Any:
     return parse_yaml(file.read_text(encoding="utf-8"))
 
 
+def sentence(error: OSError) -> str:
+    """What went wrong, and with which file; an error of this project says so itself."""
+    return str(error) if error.errno is None else f"{error.strerror}: {error.filename or results_root()}"
+
+
 def parse_yaml(text: str) -> Any:
     """As `yaml.safe_load`, but 1e-3 and 1E5 are numbers, as YAML 1.2 says, and not words."""
     return yaml.load(text, Loader=_Loader)

@@ -21,7 +21,7 @@ from typing import Any
 
 import pandas as pd
 
-from ..data.paths import of_notebook, published_root, results_root
+from ..data.paths import of_notebook, published_root, results_root, sentence
 from .paper import FORMER_NAMES
 
 STDS, SPREADS = 2.0, 1.5  # a number may move by so many times its ±, and the spread between machines
@@ -385,8 +385,8 @@ def main() -> None:
             print(record_spreads(arguments.profile, arguments.record_spread))
             return
         text, moved = report(arguments.profile, arguments.notebooks or None)
-    except ValueError as error:
-        sys.exit(str(error))
+    except (ValueError, OSError) as error:
+        sys.exit(sentence(error) if isinstance(error, OSError) else str(error))
     print(text)
     sys.exit(bool(moved))
 

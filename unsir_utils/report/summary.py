@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 
-from ..data.paths import results_root
+from ..data.paths import results_root, sentence
 from ..workshop.run import one_line
 from . import compare
 
@@ -47,7 +47,10 @@ def main() -> None:
     there = [name for name in arguments.notebooks if name not in missing]
     print("\n".join(line(profile, name) for name in there))
     if arguments.compare and set(there) - {compare.GATHERED}:
-        print(compare.report(arguments.profile, there)[0])
+        try:
+            print(compare.report(arguments.profile, there)[0])
+        except OSError as error:  # a full disk costs the comparison only
+            print(f"not compared: {sentence(error)}")
     if there:
         print(f"open {os.path.relpath(profile / there[-1 if arguments.compare else 0])}.ipynb")
     if missing:

@@ -24,7 +24,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 from zmq import ZMQError
 
-from ..data.paths import REPOSITORY, parse_yaml, results_root
+from ..data.paths import REPOSITORY, parse_yaml, results_root, sentence
 from .cards import own_card
 from .profiles import DEFAULT, NOTEBOOKS, check_parameters, profile_values, profiles
 
@@ -171,7 +171,7 @@ def main() -> None:
     except (ValueError, RuntimeError) as error:
         sys.exit(str(error))
     except OSError as error:  # FileNotFoundError of ours is a sentence; the system's names the file
-        sys.exit(str(error) if error.errno is None else f"{error.strerror}: {error.filename or results_root()}")
+        sys.exit(sentence(error))
     except KeyboardInterrupt:
         print("interrupted: the same command goes on after the last finished case", file=sys.stderr)
         sys.exit(130)
