@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -17,9 +18,9 @@ from filelock import FileLock
 
 from ..data.paths import results_root
 from .identity import identity
-from .progress import progress
 from .provenance import listening, load_once, machine, tell
 from .store import checksum, write
+from .workers import each
 
 
 def run_cases(function: Callable[..., list[dict]], cases: Iterable[dict], label: str = "cases") -> pd.DataFrame:
@@ -28,12 +29,15 @@ def run_cases(function: Callable[..., list[dict]], cases: Iterable[dict], label:
     function: takes and returns what json can hold (nan, too). The code that it reaches, the arguments, the versions, the
         device and the precision name the kept result (see `identity` and `provenance`); with it stand the fingerprints of
         the data and the networks that it used, and it is taken only while these are the same. Two processes that want one
-        case compute it once. Raises ValueError if the function reads a notebook's variable: what it depends on must be an
-        argument.
+        case compute it once; `workers` says where the missing ones run. Raises ValueError if the function reads a
+        notebook's variable: what it depends on must be an argument.
     """
-    code, rows = identity(function), []
-    for case in progress(list(cases), label):
-        kept = _result(function, code, case)
+    code, cases, rows = identity(function), list(cases), []
+    found = [_kept(_place(code, case)) for case in cases]
+    missing = [case for case, kept in zip(cases, found, strict=True) if kept is None]
+    made = iter(each(partial(_result, function, code), missing, label))
+    for case, there in zip(cases, found, strict=True):
+        kept = there or next(made)
         shown = {k: v for k, v in case.items() if not isinstance(v, (list, tuple, dict))}
         for name, network in kept["made_from"]["networks"].items():
             tell("networks", name, network)
@@ -50,12 +54,9 @@ def drop_cases(function: Callable[..., list[dict]], cases: Iterable[dict]) -> No
 
 def _result(function: Callable[..., list[dict]], code: str, case: dict) -> dict:
     place = _place(code, case)
-    kept = _kept(place)
-    if kept is None:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(place.with_suffix(".lock")):
-            kept = _kept(place) or _run(function, case, place)
-    return kept
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(place.with_suffix(".lock")):
+        return _kept(place) or _run(function, case, place)
 
 
 def _run(function: Callable[..., list[dict]], case: dict, place: Path) -> dict:

@@ -27,7 +27,9 @@ from . import models
 
 PACKAGE = __package__.partition(".")[0]
 # Data and trained networks are known by their fingerprints; the others only keep, place or show.
-UNSEEN = [f"{PACKAGE}.data."] + [f"{PACKAGE}.workshop.{name}" for name in "cases identity progress provenance store".split()]
+UNSEEN = [f"{PACKAGE}.data."] + [
+    f"{PACKAGE}.workshop.{name}" for name in "cases identity progress provenance store workers".split()
+]
 UNBOUNDED = ("eval", "exec", "globals", "vars", "__import__")  # they reach what no one can foresee
 PLAIN = (type(None), bool, int, float, complex, str, bytes, range, slice, type(...), re.Pattern, torch.dtype, torch.device)
 NO_CODE = {"__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__annotations__", "__match_args__"}

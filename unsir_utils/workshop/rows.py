@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from ..settings import PAPER_RATES
 from . import cases
-from .study import Method, Scenario, by_seed, choose, scenario, with_and_without_noise
+from .study import Method, Scenario, by_seed, choose, scenario, train, with_and_without_noise
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,12 @@ def first_rows(rows: list[Row]) -> dict[str, Row]:
 
 
 def originals_of(rows: list[Row]) -> dict[str, Scenario]:
-    """The intact model of each network, as its first row has it. Raises ValueError where one has learned nothing."""
+    """The intact model of each network, as its first row has it. Raises ValueError where one has learned nothing.
+
+    Trains, row by row, all that the rows will ask for, retrained models, too: so each row is complete as soon as it can be.
+    """
+    intact = [row.intact for row in rows]
+    train((s.data, replace(s.recipe, left_out=without)) for s in intact for without in ((), s.forget))
     found = {}
     for network, row in first_rows(rows).items():
         try:

@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,7 +78,7 @@ def run(notebook: Path, profile: str = DEFAULT, overrides: dict | None = None) -
 
 def _execute(notebook: Path, copy: Path, values: dict) -> None:
     """Kernels start in the repository; papermill keeps the paths that it is given."""
-    with _sockets() as transport, own_card(), contextlib.chdir(REPOSITORY):
+    with _sockets() as transport, own_card(), _passed_on(notebook.stem), contextlib.chdir(REPOSITORY):
         papermill.execute_notebook(
             os.path.relpath(notebook),
             os.path.relpath(copy.resolve()),
@@ -90,6 +91,27 @@ def _execute(notebook: Path, copy: Path, values: dict) -> None:
                 {"KernelManager": transport, "NotebookClient": {"extra_arguments": ["--IPKernelApp.log_level=CRITICAL"]}}
             ),
         )
+
+
+@contextlib.contextmanager
+def _passed_on(name: str) -> Iterator[None]:
+    """Prints meanwhile what the kernel and its workers write about their progress, as their own output is the notebook's."""
+    with tempfile.NamedTemporaryFile("r", prefix="unsir-") as log:
+        os.environ["UNSIR_PROGRESS"], over = log.name, threading.Event()
+
+        def listen() -> None:
+            while not over.wait(1.0):
+                for line in log:
+                    print(f"{name:<27} {line}", end="", flush=True)
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        try:
+            yield
+        finally:
+            over.set()
+            listener.join()
+            del os.environ["UNSIR_PROGRESS"]
 
 
 class ThisPython(AsyncKernelManager):

@@ -31,6 +31,7 @@ from ..unsir import released, two_passes, unsir
 from .cases import run_cases
 from .provenance import load_once, machine, state
 from .store import Recipe, Trained, handed_out, trained
+from .workers import each
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,16 @@ def _trained(recipe: Recipe, data: tuple[tuple, ...]) -> Trained:
 @lru_cache(maxsize=4)
 def _trained_once(recipe: Recipe, data: tuple[tuple, ...], state: str) -> Trained:
     return trained(recipe, load_once(**dict(data)))
+
+
+def train(networks: Iterable[tuple[tuple[tuple, ...], Recipe]]) -> None:
+    """Trains what is not trained yet, side by side where `workers` says so. networks: (Scenario.data, recipe) of each."""
+    each(_stored, list(dict.fromkeys(networks)), "networks")
+
+
+def _stored(network: tuple[tuple[tuple, ...], Recipe]) -> None:
+    data, recipe = network
+    trained(recipe, load_once(**dict(data)))
 
 
 # Each method takes the scenario and its own options and returns (model, seconds).
