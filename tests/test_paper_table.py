@@ -35,7 +35,8 @@ def learned(monkeypatch, tmp_path, table):
 
 def test_a_row_is_a_network_and_a_request(table):
     assert [row.setting for row in table] == [
-        {"network": "tiny", "n_forget": 1}, {"network": "tiny", "n_forget": 2}, {"network": "tinier", "n_forget": 1},
+        {"network": "tiny", "n_forget": 1, "trained": 0}, {"network": "tiny", "n_forget": 2, "trained": 0},
+        {"network": "tinier", "n_forget": 1, "trained": 0},
     ]  # fmt: skip
     assert table[1].request == {
         "data": DATA, "recipe": {"architecture": "tiny", "epochs": 2, "lr": 0.1, "batch_size": 16}, "forget": [0, 1],
@@ -55,8 +56,29 @@ def test_a_recipe_without_a_request_is_named():
         rows.table_rows({"tiny": [[0]], "tinier": []}, DATA, RECIPES)
 
 
+def test_a_first_request_has_as_many_networks_as_are_asked_for():
+    table = rows.table_rows(REQUESTS, DATA, RECIPES, trained=3)
+    of_tiny = [(row.setting["trained"], row.request["forget"]) for row in table if row.network == "tiny"]
+    first, second = REQUESTS["tiny"]
+    assert of_tiny == [(0, first), (1, first), (2, first), (0, second)]
+    assert [row.intact.recipe.seed for row in table][:4] == [0, 1, 2, 0]
+    assert rows.of_first_requests(table) == [row for row in table if row.request["forget"] == REQUESTS[row.network][0]]
+
+
+def test_networks_are_trained_in_the_order_in_which_rows_are_complete(monkeypatch, table):
+    """First the originals, which must have learned; then each row's, its retrained one after it."""
+    monkeypatch.setattr(study.Scenario, "accuracy", 99.0)
+    asked = []
+    monkeypatch.setattr(rows, "train", lambda networks: asked.append([(r.architecture, r.left_out) for _, r in networks]))
+    rows.originals_of(table)
+    first, second = (tuple(forget) for forget in REQUESTS["tiny"])
+    assert asked[0] == [("tiny", ()), ("tinier", ())]
+    assert asked[1][:4] == [("tiny", ()), ("tiny", first), ("tiny", ()), ("tiny", second)]
+
+
 def test_an_original_at_chance_is_refused(monkeypatch, table):
     monkeypatch.setattr(study.Scenario, "accuracy", 49.0)  # of three classes
+    monkeypatch.setattr(rows, "train", list)
     with pytest.raises(ValueError, match="tiny: .*train it longer"):
         rows.originals_of(table)
 

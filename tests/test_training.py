@@ -1,5 +1,6 @@
 import copy
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from unsir_utils.engine.state import mode, seeded
-from unsir_utils.engine.training import adam, flush_tiny_weights, head, one_epoch, parameter_groups
+from unsir_utils.engine.training import adam, flush_tiny_weights, head, in_memory_order, one_epoch, parameter_groups
 from unsir_utils.workshop import models
 
 SAMPLES = floats((3, 8, 8), 20)
@@ -32,6 +33,23 @@ def test_an_epoch_equals_a_plain_loop(float32):
     assert losses == pytest.approx(expected, rel=1e-5)
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, other.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    "make", [torch.optim.Adam, torch.optim.AdamW, partial(torch.optim.SGD, momentum=0.9, nesterov=True)]
+)
+def test_steps_in_memory_order_are_the_same_steps(make):
+    """And copy no weight: the moments lie as the weights do."""
+    one, other = (convnet().to(memory_format=torch.channels_last) for _ in range(2))
+    plainly = make(one.parameters(), lr=0.01, weight_decay=0.1, fused=True)
+    ordered = in_memory_order(make(other.parameters(), lr=0.01, weight_decay=0.1, fused=True))
+    for _ in range(3):
+        for model, optimiser in ((one, plainly), (other, ordered)):
+            one_epoch(model, SAMPLES.batches(8), optimiser)
+    assert same_weights(one, other) and not same_weights(one, convnet())
+    assert [w.stride() for w in one.parameters()] == [w.stride() for w in other.parameters()]
+    moments = [m for state in ordered.state.values() for m in state.values() if torch.is_tensor(m) and m.dim() == 4]
+    assert moments and all(m.is_contiguous() for m in moments)
 
 
 def test_no_batch_no_step():

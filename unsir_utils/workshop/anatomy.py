@@ -19,12 +19,13 @@ from ..engine.forward import forward
 from ..engine.precision import precision
 from ..engine.samples import Samples
 from ..engine.small_maps import SmallMaps
+from ..engine.training import in_memory_order
 from ..noise import accumulate_gradient
 from . import plain
 from .races import Job, clock, race, ratio
 
 PARTS = ["data", "forward", "backward", "optimiser"]
-SWITCHES = ["bfloat16", "channels_last", "fused", "small_maps"]
+SWITCHES = ["bfloat16", "channels_last", "fused", "memory_order", "small_maps"]
 WHOLE = "whole step"
 
 
@@ -41,12 +42,15 @@ def stepping(
     bfloat16: bool = True,
     channels_last: bool = True,
     fused: bool = True,
+    memory_order: bool = True,
     small_maps: bool = True,
 ) -> Job:
     """A job: seconds of the PARTS of a step, a mean; all switches on is how `training.one_epoch` steps."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     model, device = copy.deepcopy(network).to(memory_format=layout).train(), next(network.parameters()).device
     optimiser = Adam(model.parameters(), lr=1e-3, fused=fused or None)
+    if memory_order and fused:  # what is not fused copies nothing
+        in_memory_order(optimiser)
     kind, small = precisions(network)["here" if bfloat16 else "plain"], SmallMaps if small_maps else nullcontext
 
     def job(_: int) -> pd.Series:

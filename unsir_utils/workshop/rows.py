@@ -24,12 +24,15 @@ class Row:
 
     @property
     def setting(self) -> dict:
-        """What names the row in its records."""
-        return {"network": self.network, "n_forget": len(self.request["forget"])}
+        """What names the row in its records. trained: the recipe's seed, which tells networks of a kind apart."""
+        trained = self.request["recipe"].get("seed", 0)
+        return {"network": self.network, "n_forget": len(self.request["forget"]), "trained": trained}
 
 
-def table_rows(requests: dict[str, list[list[int]]], data: dict, recipes: dict[str, dict], **settings: int) -> list[Row]:
-    """One row a request, network by network.
+def table_rows(
+    requests: dict[str, list[list[int]]], data: dict, recipes: dict[str, dict], trained: int = 1, **settings: int
+) -> list[Row]:
+    """One row a request, network by network; the first request of each has one for each of the `trained` networks of a kind.
 
     requests: network -> a list of forget classes a row. data: arguments of `data.load`, of all networks or by network;
     recipes: network -> arguments of `store.Recipe`, its architecture being the network's name; settings: other arguments of
@@ -39,8 +42,11 @@ def table_rows(requests: dict[str, list[list[int]]], data: dict, recipes: dict[s
         raise ValueError(f"{', '.join(missing)}: a recipe, but nothing to forget; give a request, or leave the recipe out")
     found = []
     for network, recipe in recipes.items():
-        common = dict(data=data.get(network, data), recipe={"architecture": network, **recipe}, **settings)
-        found += [Row(network, {**common, "forget": forget}) for forget in requests[network]]
+        common = dict(data=data.get(network, data), **settings)
+        for forget in requests[network]:
+            for seed in range(trained if forget == requests[network][0] else 1):
+                own = {"architecture": network, **recipe, **({"seed": seed} if seed else {})}
+                found.append(Row(network, {**common, "recipe": own, "forget": forget}))
     return found
 
 
@@ -52,19 +58,26 @@ def first_rows(rows: list[Row]) -> dict[str, Row]:
     return found
 
 
+def of_first_requests(rows: list[Row]) -> list[Row]:
+    """The rows of each network's first request, whichever trained network they have."""
+    first = {network: row.request["forget"] for network, row in first_rows(rows).items()}
+    return [row for row in rows if row.request["forget"] == first[row.network]]
+
+
 def originals_of(rows: list[Row]) -> dict[str, Scenario]:
     """The intact model of each network, as its first row has it. Raises ValueError where one has learned nothing.
 
-    Trains, row by row, all that the rows will ask for, retrained models, too: so each row is complete as soon as it can be.
+    Then trains, row by row, all that the rows will ask for, retrained models, too: each row is complete as soon as it can be.
     """
-    intact = [row.intact for row in rows]
-    train((s.data, replace(s.recipe, left_out=without)) for s in intact for without in ((), s.forget))
-    found = {}
-    for network, row in first_rows(rows).items():
+    found = {network: row.intact for network, row in first_rows(rows).items()}
+    train((s.data, s.recipe) for s in found.values())
+    for network, s in found.items():
         try:
-            found[network] = row.intact.that_learned()
+            s.that_learned()
         except ValueError as error:
             raise ValueError(f"{network}: {error}") from error
+    intact = [row.intact for row in rows]
+    train((s.data, replace(s.recipe, left_out=without)) for s in intact for without in ((), s.forget))
     return found
 
 

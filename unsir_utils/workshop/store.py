@@ -31,7 +31,7 @@ from ..engine import checks
 from ..engine.precision import precision, precision_setting
 from ..engine.samples import Samples, chunks
 from ..engine.state import seeded
-from ..engine.training import flush_tiny_weights, one_epoch, parameter_groups
+from ..engine.training import flush_tiny_weights, in_memory_order, one_epoch, parameter_groups
 from ..metrics import evaluate
 from . import models
 from .progress import progress
@@ -188,7 +188,7 @@ class _Training:
         steps = recipe.epochs * len(chunks(torch.arange(len(train)), recipe.batch_size))
         groups = parameter_groups(model, recipe.lr, recipe.head_factor, train.inputs(slice(0, 2)))
         optimiser, schedule = TRAININGS[recipe.training](groups, steps)
-        return cls(model, optimiser, schedule, {"epoch": 0, "history": [], "seconds": 0.0})
+        return cls(model, in_memory_order(optimiser), schedule, {"epoch": 0, "history": [], "seconds": 0.0})
 
     def resume(self, file: Path, epochs: int) -> None:
         saved = torch.load(file, map_location=next(self.model.parameters()).device, weights_only=True)

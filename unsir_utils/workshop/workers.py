@@ -1,8 +1,8 @@
 """Independent pieces of work side by side: in processes of this machine, or on a Dask cluster.
 
 UNSIR_WORKERS=n: so many processes here, each with as many threads as this one; all on one GPU where there is one.
-UNSIR_SCHEDULER=tcp://host:port: the workers of that Dask cluster, which have the project installed and share the folders of
-results and models (UNSIR_RESULTS, UNSIR_MODELS).
+UNSIR_SCHEDULER=tcp://host:port: the workers of that Dask cluster. They and the scheduler have the project installed; the
+workers share the folders of results and models (UNSIR_RESULTS, UNSIR_MODELS).
 """
 
 from __future__ import annotations
@@ -92,7 +92,10 @@ def _processes() -> Iterator[tuple[Callable, dict]]:
     finally:
         over.set()
         for pool in list(pools.values()):
-            pool.shutdown(wait=False, kill_workers=True)
+            pool.shutdown(wait=True, kill_workers=True)
 
 
-DIED = "a worker died twice over the same piece of work, as for want of memory: set UNSIR_WORKERS to fewer; what is finished is kept"
+DIED = (
+    "a worker died twice over the same piece of work, as for want of memory: set UNSIR_WORKERS to fewer; what is finished "
+    "is kept"
+)
