@@ -2,6 +2,7 @@
 PROFILE ?= quick
 NAMES ?=
 LAUNCH ?=
+WORKERS ?=
 
 NOTEBOOKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
 PROFILES := quick mine $(sort $(basename $(notdir $(wildcard notebooks/profiles/*.yaml))))
@@ -42,6 +43,7 @@ CODE := $(wildcard unsir_utils/*.py unsir_utils/*/*.py) $(DATA) $(wildcard noteb
 # What else the numbers depend on: another value makes every notebook run again.
 SETTINGS := precision $(UNSIR_PRECISION) device $(UNSIR_DEVICE) models $(UNSIR_MODELS) data $(UNSIR_DATA) \
 	isa $(ONEDNN_MAX_CPU_ISA) $(ATEN_CPU_CAPABILITY)
+export UNSIR_WORKERS ?= $(WORKERS)
 RUN = $(LAUNCH) "$(PYTHON)" -m unsir_utils.workshop.run --profile $(PROFILE)
 # -jN of the command line, or a notebook a card, or, without a GPU, a core (unsir_utils/workshop/cards.py).
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$$("$(PYTHON)" -m unsir_utils.workshop.cards))
@@ -50,11 +52,12 @@ LONG := 16_does_the_noise_matter 14_released_code 01_cifar10 02_cifar100 15_how_
 NOW_ALL := $(addprefix $(DONE)/,$(foreach name,$(LONG),$(filter $(name),$(NOTEBOOKS))) $(filter-out $(LONG),$(NOTEBOOKS)))
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce bench check publish test lint unit check-notebooks lab readme lock clean $(NOTEBOOKS)
+.PHONY: help env reproduce models bench check publish test lint unit check-notebooks lab readme lock clean $(NOTEBOOKS)
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
 	@printf "%-16s %s\n" "NAME" "one notebook: $(NOTEBOOKS)"
+	@echo "WORKERS=n (processes for the cases of a notebook)"
 	@echo "PROFILE=quick (no network, minutes), laptop (real CIFAR, hours), paper (a GPU), smoke (the tests)"
 
 env:  ## create the environment and install what is missing
@@ -104,6 +107,9 @@ check: env  ## compare the last run of PROFILE with what is published; NAMES: of
 
 publish: env  ## for maintainers: the last run of PROFILE becomes what is published, of NAMES or of all notebooks
 	@"$(PYTHON)" -m unsir_utils.report.publish --profile $(PROFILE) $(NAMES)
+
+models: env  ## the trained networks of PROFILE as files for others: runs/models/
+	@"$(PYTHON)" -m unsir_utils.workshop.checkpoints --profile $(PROFILE)
 
 bench: env  ## the benchmark, alone on the machine: runs/bench/
 	@UNSIR_THREADS=$${UNSIR_THREADS:-2} $(LAUNCH) "$(PYTHON)" -m unsir_utils.workshop.run --profile bench notebooks/17_benchmark.ipynb

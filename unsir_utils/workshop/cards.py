@@ -29,9 +29,10 @@ def cards() -> list[str]:
 
 
 def jobs() -> int:
-    """One a card; else one for each UNSIR_THREADS (1) of the cores that this process may use."""
+    """One a card; else one for each UNSIR_THREADS (1) times UNSIR_WORKERS (1) of the cores that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return len(cards()) or max(1, cores // int(os.environ.get("UNSIR_THREADS") or 1))
+    used = int(os.environ.get("UNSIR_THREADS") or 1) * int(os.environ.get("UNSIR_WORKERS") or 1)
+    return len(cards()) or max(1, cores // used)
 
 
 @contextlib.contextmanager

@@ -67,7 +67,7 @@ def of_first_requests(rows: list[Row]) -> list[Row]:
 def originals_of(rows: list[Row]) -> dict[str, Scenario]:
     """The intact model of each network, as its first row has it. Raises ValueError where one has learned nothing.
 
-    Then trains, row by row, all that the rows will ask for, retrained models, too: each row is complete as soon as it can be.
+    Then trains, row by row, all that the rows will ask for, retrained models, too: so each is complete as soon as it can be.
     """
     found = {network: row.intact for network, row in first_rows(rows).items()}
     train((s.data, s.recipe) for s in found.values())

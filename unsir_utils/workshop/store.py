@@ -33,7 +33,7 @@ from ..engine.samples import Samples, chunks
 from ..engine.state import seeded
 from ..engine.training import flush_tiny_weights, in_memory_order, one_epoch, parameter_groups
 from ..metrics import evaluate
-from . import models
+from . import checkpoints, models
 from .progress import progress
 from .provenance import tell
 
@@ -120,12 +120,22 @@ def trained(recipe: Recipe, data: Data, folder: Path | None = None) -> Trained:
             if not _is_sound(path):
                 if path.exists() and path.with_suffix(".json").exists():
                     _set_aside(path, "fails its checksum; the model is trained again")
-                _train(recipe, data, path)
+                _make(recipe, data, path)
     record = json.loads(path.with_suffix(".json").read_text())
     model = models.build(recipe.architecture, data.n_classes)
     model.load_state_dict(load_file(path))
     model = _place(model, data.train.device)
     return handed_out(Trained(model, record["history"], record["seconds"], recipe, path.stem, record["sha256"]))
+
+
+def _make(recipe: Recipe, data: Data, path: Path) -> None:
+    """Takes the model from UNSIR_CHECKPOINTS, or trains it where it is not there."""
+    found = checkpoints.fetched(path.name)
+    if found is None:
+        _train(recipe, data, path)
+    else:
+        weights, record = found
+        _put(path, weights, {**record, "fetched": True})
 
 
 def handed_out(found: Trained) -> Trained:
@@ -269,18 +279,24 @@ def _saved(training: _Training, partial: Path) -> bool:
 
 def _keep(training: _Training, recipe: Recipe, data: Data, path: Path) -> None:
     model, state = training.model, training.state
+    about = {
+        "recipe": asdict(recipe),
+        "data": data.id,
+        "shape": list(data.train.shape),
+        "classes": data.n_classes,
+        "precision": str(precision(model, data.train.device)),
+        "torch": torch.__version__,
+        "seconds": state["seconds"],
+        "history": state["history"],
+    }
+    _put(path, {k: v.contiguous() for k, v in model.state_dict().items()}, about)
+
+
+def _put(path: Path, weights: dict[str, torch.Tensor], about: dict) -> None:
     try:
-        write(path, lambda to: save_file({k: v.contiguous() for k, v in model.state_dict().items()}, to))
-        about = {
-            "recipe": asdict(recipe),
-            "data": data.id,
-            "sha256": _sha256(path),
-            "precision": str(precision(model, data.train.device)),
-            "torch": torch.__version__,
-            "seconds": state["seconds"],
-            "history": state["history"],
-        }
-        write(path.with_suffix(".json"), lambda to: to.write_text(json.dumps(about, indent=1)))
+        write(path, lambda to: save_file(weights, to))
+        record = {**about, "sha256": _sha256(path)}
+        write(path.with_suffix(".json"), lambda to: to.write_text(json.dumps(record, indent=1)))
     except (OSError, SafetensorError) as error:
         raise OSError(
             f"{path.stem} is trained but could not be stored in {path.parent} ({error}): make room there, or name another "
