@@ -55,10 +55,44 @@ def test_a_recipe_without_a_request_is_named():
         rows.table_rows({"tiny": [[0]], "tinier": []}, DATA, RECIPES)
 
 
+def test_each_fold_is_a_network_of_its_own_with_settings_of_its_own(monkeypatch):
+    table = rows.table_rows(REQUESTS, DATA, RECIPES, folds=[0, 3])
+    assert [(row.network, row.setting["trained"], row.request["data"]["fold"], row.request["forget"]) for row in table] == [
+        ("tiny", 0, 0, [0]), ("tiny", 0, 0, [0, 1]), ("tiny", 3, 3, [0]), ("tiny", 3, 3, [0, 1]),
+        ("tinier", 0, 0, [2]), ("tinier", 3, 3, [2]),
+    ]  # fmt: skip
+    assert rows.first_rows(table) == {"tiny": table[0], "tinier": table[4]}
+    asked = []
+
+    def run_cases(function, given, label):
+        asked.extend((case["data"]["fold"], case["forget"]) for case in given)
+        best = given[0]["data"]["fold"] == 3
+        return pd.DataFrame({"lr": [0.1, 0.2], "A_Dr": 90.0, "A_Df": 0.0, "chosen": [best, not best]})
+
+    monkeypatch.setattr(cases, "run_cases", run_cases)
+    own = rows.chosen_of(rows.tries_of(table, "NegGrad", [{"lr": 0.1}, {"lr": 0.2}], {}, seed=7), "lr")
+    assert asked == [(0, [0]), (3, [0]), (0, [2]), (3, [2])]
+    assert own == {
+        ("tiny", 0): {"lr": 0.2}, ("tiny", 3): {"lr": 0.1}, ("tinier", 0): {"lr": 0.2}, ("tinier", 3): {"lr": 0.1},
+    }  # fmt: skip
+    methods = {model: {"NegGrad": study.Method("NegGrad", options)} for model, options in own.items()}
+    found = rows.cases_of(table, methods, [5], 1, in_full=[], relearning={})
+    assert [case["methods"]["NegGrad"].options["lr"] for case in found] == [0.2, 0.2, 0.1, 0.1, 0.2, 0.1]
+    assert [case["setting"]["trained"] for case in found] == [0, 0, 3, 3, 0, 3]
+
+
 def test_an_original_at_chance_is_refused(monkeypatch, table):
     monkeypatch.setattr(study.Scenario, "accuracy", 49.0)  # of three classes
+    monkeypatch.setattr(rows, "train", list)
     with pytest.raises(ValueError, match="tiny: .*train it longer"):
         rows.originals_of(table)
+
+
+def test_an_absent_file_of_weights_is_named_before_any_training(monkeypatch):
+    recipes = {**RECIPES, "tinier": {"epochs": 1, "weights": "file:nowhere"}}
+    monkeypatch.setattr(study, "each", lambda *_: pytest.fail("something was trained"))
+    with pytest.raises(FileNotFoundError, match="the weights file:nowhere are not at"):
+        rows.originals_of(rows.table_rows(REQUESTS, DATA, recipes))
 
 
 def test_settings_are_tried_and_chosen_on_first_rows_alone(monkeypatch, table):
@@ -151,6 +185,33 @@ def test_the_networks_and_their_data_are_told(learned):
     assert paper_table.trained_on(learned).startswith(
         "tiny on shapes3 (162 training images, 2 epochs of onecycle, from scratch)"
     )
+
+
+@pytest.mark.parametrize(
+    "recipe, told",
+    [
+        ({"weights": "IMAGENET1K_V1"}, "2 epochs of onecycle, ImageNet weights)"),
+        ({"augment": True}, "2 epochs of onecycle, augmented, from scratch)"),
+        ({"weights": "file:some/where/body.safetensors"}, "2 epochs of onecycle, from the weights in body.safetensors)"),
+    ],
+    ids=str,
+)
+def test_the_caption_tells_what_a_network_started_from(recipe, told):
+    (row,) = rows.table_rows({"tiny": [[0]]}, DATA, {"tiny": {"epochs": 2, **recipe}})
+    caption = paper_table.trained_on({"tiny": row.intact})
+    assert caption.startswith("tiny on shapes3 (") and caption.endswith(told)
+
+
+def test_another_architecture_under_a_networks_name_is_told():
+    (row,) = rows.table_rows({"ResNet18": [[0]]}, DATA, {"ResNet18": {"architecture": "ResNet18-3x3", "epochs": 2}})
+    assert paper_table.trained_on({"ResNet18": row.intact}).startswith("ResNet18 (ResNet18-3x3) on shapes3 (")
+
+
+def test_the_folds_are_told_and_shown_with_what_was_chosen_in_each(learned):
+    assert paper_table.folded([]) == ""
+    assert paper_table.folded([0, 2]) == "over folds 0, 2, each with networks and rates of its own; "
+    tried = pd.DataFrame({"network": "tiny", "trained": [0, 2], "method": "UNSIR", "A_Dr": 1.0, "A_Df": 0.0, "chosen": True})
+    assert paper_table.choices(tried, learned)["fold"].tolist() == ["0", "2"]
 
 
 def test_every_candidate_is_shown_and_the_chosen_one_is_marked(learned):
