@@ -8,8 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
+import scipy.io
+import sklearn.datasets._olivetti_faces
 import torch
 import torchvision
 from PIL import Image
@@ -115,7 +118,7 @@ def test_nothing_slow_is_imported_before_it_is_needed(monkeypatch):
 
 @pytest.mark.parametrize("name", ["mnist", "", "folder", "folder:", "digits:here", None, 10])
 def test_an_unknown_name_is_answered_with_the_known_ones(name):
-    with pytest.raises(ValueError, match="choose digits, shapes, faces, cifar10, cifar100 or folder:PATH"):
+    with pytest.raises(ValueError, match="choose digits, shapes, faces, cifar10, cifar100, olivetti or folder:PATH"):
         load(name)
 
 
@@ -133,11 +136,16 @@ def test_an_unknown_name_is_answered_with_the_known_ones(name):
         ("cifar10", "n_classes", 5, "cifar10 takes no n_classes, only shapes, faces do"),
         ("digits", "n_classes", 10, "digits takes no n_classes"),
         ("folder:here", "n_classes", 3, "folder takes no n_classes"),
-        ("shapes", "image_size", 64, "shapes takes no image_size, only cifar10, cifar100, folder do"),
+        ("shapes", "image_size", 64, "shapes takes no image_size, only cifar10, cifar100, olivetti, folder do"),
         ("cifar10", "image_size", 0, "image_size is 0: expected a whole number"),
         ("folder:here", "image_size", 32.5, "image_size is 32.5: expected a whole number"),
-        ("digits", "root", "here", "digits takes no root, only cifar10, cifar100 do"),
+        ("digits", "root", "here", "digits takes no root, only cifar10, cifar100, olivetti do"),
         ("cifar100", "root", 5, "root is 5: expected the path of a folder"),
+        ("cifar10", "fold", 0, "cifar10 takes no fold, only olivetti do"),
+        ("olivetti", "fold", 5, "fold is 5: expected a whole number from 0 to 4"),
+        ("olivetti", "fold", True, "fold is True: expected a whole number"),
+        ("olivetti", "n_classes", 40, "olivetti takes no n_classes"),
+        ("digits", "keras_inputs", 1, "keras_inputs is 1: expected True or False"),
         ("digits", "imagenet_statistics", "no", "imagenet_statistics is 'no': expected True or False"),
     ],
 )
@@ -296,6 +304,96 @@ def test_a_truncated_cifar_file_is_named_with_both_checksums(cifar):
     found = hashlib.md5((base / file).read_bytes()).hexdigest()
     for word in (str(base / file), md5, found, "1000 bytes", CIFAR[name].url, "UNSIR_DATA"):
         assert word in str(error.value)
+
+
+def test_inputs_may_reach_from_minus_one_to_one():
+    data = load("digits", keras_inputs=True)
+    x = data.train.inputs()
+    assert (x.min(), x.max()) == (-1, 1)
+    torch.testing.assert_close(x, data.train.images / 127.5 - 1)
+    with pytest.raises(ValueError, match="imagenet_statistics and keras_inputs cannot both be true"):
+        load("digits", keras_inputs=True, imagenet_statistics=True)
+
+
+@pytest.fixture
+def orl(tmp_path, monkeypatch):
+    """root/olivetti of a file in scikit-learn's form, without a network: picture p of person c is grey, 6 c + p."""
+
+    def no_network(*_, **__):
+        raise OSError("network is unreachable")
+
+    monkeypatch.setattr(sklearn.datasets._olivetti_faces, "_fetch_remote", no_network)
+    monkeypatch.delenv("UNSIR_DATA", raising=False)
+    folder = tmp_path / "olivetti"
+    folder.mkdir()
+    level = 6 * np.arange(40)[:, None] + np.arange(10)
+    faces = np.repeat(level.reshape(400, 1), 4096, 1).astype(np.uint8)
+    faces[0, :3], faces[-1, 0] = [0, 0, 9], 255  # columns are joined first: the third is two pixels down
+    joblib.dump(faces, folder / "olivetti_py3.pkz")
+    return folder
+
+
+def test_orl_faces_come_upright_in_three_equal_channels(orl):
+    data = load("olivetti", root=orl.parent, image_size=64)
+    assert data.name == "ORL-faces" and data.classes[::39] == ("person 1", "person 40")
+    assert (len(data.train), len(data.validation), len(data.test)) == (240, 80, 80)
+    assert data.train.shape == (3, 64, 64) and data.train.images.dtype == torch.uint8
+    whole = torch.cat([part.images for part in (data.train, data.validation, data.test)])
+    assert (whole == whole[:, :1]).all()
+    assert [image[0, :3, 0].tolist() for image in whole if image.min() == 0] == [[0, 0, 9]]
+    assert load("olivetti", root=orl.parent).train.shape == (3, 32, 32)
+
+
+def test_over_the_folds_every_picture_is_tested_once_and_in_no_other_part(orl):
+    tested, validated = [], []
+    for fold in range(5):
+        data = load("olivetti", root=orl.parent, image_size=2, fold=fold)
+        parts = [data.train, data.validation, data.test]
+        assert [part.labels.bincount().unique().tolist() for part in parts] == [[6], [2], [2]]
+        pictures = [_pictures(part) for part in parts]
+        assert len(set.union(*pictures)) == sum(map(len, pictures)) == 400
+        tested += pictures[2]
+        validated += pictures[1]
+        assert data.id == load("olivetti", root=orl.parent, image_size=2, fold=fold).id
+    assert len(set(tested)) == len(tested) == 400 and set(validated) == set(tested)
+    assert load("olivetti", root=orl.parent, image_size=2).id == load("olivetti", root=orl.parent, image_size=2, fold=0).id
+
+
+def _pictures(part) -> set[tuple]:
+    """(person, grey in a corner) of each picture."""
+    greys = part.images[:, 0, -1, -1].tolist()
+    return set(zip(part.labels.tolist(), greys, strict=True))
+
+
+def test_absent_orl_faces_that_cannot_be_downloaded_say_how_to_place_them(orl, tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        load("olivetti", root=tmp_path / "empty")
+    for word in (str(tmp_path / "empty" / "olivetti" / "olivetti_py3.pkz"), "network is unreachable", "UNSIR_DATA"):
+        assert word in str(error.value)
+
+
+def test_orl_faces_are_downloaded_once_and_whole(orl, monkeypatch, capsys):
+    file, fetched = orl / "olivetti_py3.pkz", []
+    content = joblib.load(file)
+    file.unlink()
+
+    def fetch(*_, dirname, **__):
+        fetched.append(dirname)
+        assert not file.exists()
+        path = Path(dirname) / "olivettifaces.mat"
+        scipy.io.savemat(path, {"faces": content.T})
+        return path
+
+    monkeypatch.setattr(sklearn.datasets._olivetti_faces, "_fetch_remote", fetch)
+    one, other = (load("olivetti", root=orl.parent) for _ in range(2))
+    assert one.id == other.id and len(fetched) == 1 and not capsys.readouterr().out
+    assert {f.name for f in orl.iterdir()} <= {file.name, f"{file.name}.lock"}
+
+
+def test_damaged_orl_faces_are_named(orl):
+    (orl / "olivetti_py3.pkz").write_bytes(b"no faces")
+    with pytest.raises(RuntimeError, match=r"olivetti_py3.pkz is damaged .*: delete it to have it downloaded anew"):
+        load("olivetti", root=orl.parent)
 
 
 def paint(folder, n, colour, size=(40, 30)):

@@ -2,8 +2,11 @@ from urllib.error import URLError
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny import same_weights, untouched
 from torch import nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from unsir_utils.engine.samples import Samples
 from unsir_utils.unsir import unsir
@@ -45,6 +48,76 @@ def test_vit_b_16_takes_images_of_224_pixels():
 @pytest.mark.parametrize("architecture, n", [("ResNet18", 11_689_512), ("MobileNetV2", 3_504_872)])
 def test_the_others_are_torchvisions_too(architecture, n):
     assert models.n_parameters(models.build(architecture, 1000)) == n
+
+
+def test_the_3x3_stem_leaves_the_size_of_the_usual_network_for_cifar():
+    for architecture in ("ResNet18-3x3", "ResNet18-3x3-half"):
+        assert models.n_parameters(models.build(architecture, 10)) == 11_173_962  # of public code for CIFAR-10
+
+
+@pytest.mark.parametrize(
+    "architecture, millions, first, last",
+    [("ResNet18", 37, 8, 1), ("ResNet18-3x3", 555, 32, 4), ("ResNet18-3x3-half", 139, 16, 2)],
+)
+def test_a_stem_costs_what_is_said_and_leaves_maps_of_that_size(architecture, millions, first, last):
+    model, sizes = models.build(architecture, 10).eval(), []
+    for stage in (model.layer1, model.layer4):
+        stage.register_forward_hook(lambda _, inputs, output: sizes.append(output.shape[-1]))
+    with FlopCounterMode(display=False) as counted, torch.no_grad():
+        model(torch.zeros(1, 3, 32, 32))
+    assert round(counted.get_total_flops() / 2e6) == millions and sizes == [first, last]
+
+
+def test_a_keras_stride_of_two_meets_an_even_map_at_its_first_pixel():
+    """As TensorFlow's padding "same" does: the windows of an even map start at 0, those of an odd one a pixel before it."""
+    model = models.build("MobileNetV2-Keras", 3).eval()
+    stem, x = model.features[0][0], torch.randn(2, 3, 8, 7)
+    by_hand = F.conv2d(F.pad(x, (1, 1, 0, 1)), stem.weight, stride=2)
+    assert by_hand.shape[2:] == (4, 4)
+    torch.testing.assert_close(stem(x), by_hand)
+    halving = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.stride == (2, 2)]
+    assert len(halving) == 5
+    for layer in halving:
+        with torch.no_grad():
+            layer.weight.zero_()[:, :, 0, 0] = 1 / layer.weight.shape[1]
+        x = torch.rand(1, layer.in_channels, 4, 4)
+        first = x if layer.groups > 1 else x.mean(1, keepdim=True)
+        torch.testing.assert_close(layer(x), first[:, :, ::2, ::2].expand(-1, layer.out_channels, -1, -1))
+    assert {m.eps for m in model.modules() if isinstance(m, nn.BatchNorm2d)} == {1e-3}
+
+
+@pytest.fixture
+def features(tmp_path):
+    """A file of all but the head of a MobileNetV2."""
+    path, state = tmp_path / "features.safetensors", models.build("MobileNetV2", 3, seed=5).state_dict()
+    save_file({name: value for name, value in state.items() if name.startswith("features.")}, path)
+    return path
+
+
+@pytest.mark.parametrize("architecture", ["MobileNetV2", "MobileNetV2-Keras"])
+def test_a_file_may_hold_the_body(architecture, features, monkeypatch):
+    monkeypatch.setenv("UNSIR_DATA", str(features.parent))
+    model = models.build(architecture, 3, seed=1, weights=f"file:{features.name}")
+    drawn, stored = models.build(architecture, 3, seed=1).state_dict(), load_file(features)
+    assert same_weights(model, {name: stored.get(name, value) for name, value in drawn.items()})
+    assert same_weights(model, models.build(architecture, 3, seed=1, weights=f"file:{features}"))
+
+
+def test_a_file_of_another_architecture_is_told_by_its_keys_or_its_shapes(features):
+    with pytest.raises(RuntimeError, match=r"of ResNet18: Missing key.*conv1.* \.\.\.; Unexpected key.*features.0"):
+        models.build("ResNet18", 3, weights=f"file:{features}")
+    save_file(load_file(features) | {"features.0.0.weight": torch.zeros(16, 3, 3, 3)}, features)
+    with pytest.raises(RuntimeError, match=r"not those of MobileNetV2: size mismatch for features.0.0.weight.*\[16, 3"):
+        models.build("MobileNetV2", 3, weights=f"file:{features}")
+
+
+def test_a_damaged_or_absent_file_of_weights_is_named(features):
+    features.write_bytes(features.read_bytes()[:1000])
+    with pytest.raises(RuntimeError, match=r"features.safetensors is no safetensors file, or a damaged one"):
+        models.build("MobileNetV2", 3, weights=f"file:{features}")
+    features.unlink()
+    with pytest.raises(FileNotFoundError, match=r"are not at .*features.safetensors: put the safetensors file there"):
+        models.build("MobileNetV2", 3, weights=f"file:{features}")
 
 
 @pytest.mark.parametrize(

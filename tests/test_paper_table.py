@@ -58,7 +58,7 @@ def test_a_recipe_without_a_request_is_named():
 
 def test_a_first_request_has_as_many_networks_as_are_asked_for():
     table = rows.table_rows(REQUESTS, DATA, RECIPES, trained=3)
-    of_tiny = [(row.setting["trained"], row.request["forget"]) for row in table if row.network == "tiny"]
+    of_tiny = [(row.trained, row.request["forget"]) for row in table if row.network == "tiny"]
     first, second = REQUESTS["tiny"]
     assert of_tiny == [(0, first), (1, first), (2, first), (0, second)]
     assert [row.intact.recipe.seed for row in table][:4] == [0, 1, 2, 0]
@@ -76,6 +76,34 @@ def test_networks_are_trained_in_the_order_in_which_rows_are_complete(monkeypatc
     assert asked[1][:4] == [("tiny", ()), ("tiny", first), ("tiny", ()), ("tiny", second)]
 
 
+def test_each_fold_is_a_network_of_its_own_with_settings_of_its_own(monkeypatch):
+    table = rows.table_rows(REQUESTS, DATA, RECIPES, folds=[0, 3])
+    assert [(row.network, row.setting["trained"], row.request["data"]["fold"], row.request["forget"]) for row in table] == [
+        ("tiny", 0, 0, [0]), ("tiny", 3, 3, [0]), ("tiny", 0, 0, [0, 1]), ("tiny", 3, 3, [0, 1]),
+        ("tinier", 0, 0, [2]), ("tinier", 3, 3, [2]),
+    ]  # fmt: skip
+    assert rows.first_rows(table) == {"tiny": table[0], "tinier": table[4]}
+    asked = []
+
+    def run_cases(function, given, label):
+        asked.extend((case["data"]["fold"], case["forget"]) for case in given)
+        best = [case["data"]["fold"] == 3 for case in given for _ in "ab"]
+        first = [True, False] * len(given)
+        chosen = [a == b for a, b in zip(best, first, strict=True)]
+        return pd.DataFrame({"lr": [0.1, 0.2] * len(given), "A_Dr": 90.0, "A_Df": 0.0, "chosen": chosen})
+
+    monkeypatch.setattr(cases, "run_cases", run_cases)
+    own = rows.chosen_of(rows.tries_of(table, "NegGrad", [{"lr": 0.1}, {"lr": 0.2}], {}, seed=7), "lr")
+    assert asked == [(0, [0]), (3, [0]), (0, [2]), (3, [2])]
+    assert own == {
+        ("tiny", 0): {"lr": 0.2}, ("tiny", 3): {"lr": 0.1}, ("tinier", 0): {"lr": 0.2}, ("tinier", 3): {"lr": 0.1},
+    }  # fmt: skip
+    methods = {model: {"NegGrad": study.Method("NegGrad", options)} for model, options in own.items()}
+    found = rows.cases_of(table, methods, [5], 1, in_full=[], relearning={})
+    assert [case["methods"]["NegGrad"].options["lr"] for case in found] == [0.2, 0.1, 0.2, 0.1, 0.2, 0.1]
+    assert [case["setting"]["trained"] for case in found] == [0, 3, 0, 3, 0, 3]
+
+
 def test_an_original_at_chance_is_refused(monkeypatch, table):
     monkeypatch.setattr(study.Scenario, "accuracy", 49.0)  # of three classes
     monkeypatch.setattr(rows, "train", list)
@@ -83,20 +111,26 @@ def test_an_original_at_chance_is_refused(monkeypatch, table):
         rows.originals_of(table)
 
 
+def test_an_absent_file_of_weights_is_named_before_any_training(monkeypatch):
+    recipes = {**RECIPES, "tinier": {"epochs": 1, "weights": "file:nowhere"}}
+    monkeypatch.setattr(study, "each", lambda *_: pytest.fail("something was trained"))
+    with pytest.raises(FileNotFoundError, match="the weights file:nowhere are not at"):
+        rows.originals_of(rows.table_rows(REQUESTS, DATA, recipes))
+
+
 def test_settings_are_tried_and_chosen_on_first_rows_alone(monkeypatch, table):
     asked = []
 
     def run_cases(function, given, label):
         asked.extend(given)
-        assert function is study.choose
-        best = given[0]["recipe"]["architecture"] == "tiny"
-        return pd.DataFrame({"lr": [0.1, 0.2], "A_Dr": [90.0, 80.0], "A_Df": 0.0, "chosen": [best, not best]})
+        assert function is study.choose and [case["recipe"]["architecture"] for case in given] == ["tiny", "tinier"]
+        return pd.DataFrame({"lr": [0.1, 0.2] * 2, "A_Dr": 90.0, "A_Df": 0.0, "chosen": [True, False, False, True]})
 
     monkeypatch.setattr(cases, "run_cases", run_cases)
     tried = rows.tries_of(table, "NegGrad", [{"lr": 0.1}, {"lr": 0.2}], {"epochs": 1}, seed=7)
     assert [case["forget"] for case in asked] == [[0], [2]]
     assert all((case["seed"], case["method"], case["options"]) == (7, "NegGrad", {"epochs": 1}) for case in asked)
-    assert rows.chosen_of(tried, "lr") == {"tiny": {"lr": 0.1}, "tinier": {"lr": 0.2}}
+    assert rows.chosen_of(tried, "lr") == {("tiny", 0): {"lr": 0.1}, ("tinier", 0): {"lr": 0.2}}
     assert list(tried.network) == ["tiny", "tiny", "tinier", "tinier"] and set(tried.n_forget) == {1}
 
 
@@ -114,7 +148,7 @@ def test_the_methods_of_a_row_stand_beside_their_controls():
 
 
 def test_what_no_seed_changes_runs_once_and_only_full_rows_get_every_seed(table):
-    methods = {name: {"Retrain": study.Method("Retrain"), "UNSIR": study.Method("UNSIR")} for name in RECIPES}
+    methods = {(name, 0): {"Retrain": study.Method("Retrain"), "UNSIR": study.Method("UNSIR")} for name in RECIPES}
     found = rows.cases_of(table, methods, [5, 6, 7], 1, in_full=table[:1], relearning={"cap": 2})
     assert [(case["setting"]["n_forget"], case["seed"], list(case["methods"])) for case in found] == [
         (1, 5, ["Retrain", "UNSIR"]), (1, 6, ["UNSIR"]), (1, 7, ["UNSIR"]), (2, 5, ["Retrain", "UNSIR"]),
@@ -175,10 +209,37 @@ def test_the_networks_and_their_data_are_told(learned):
     )
 
 
+@pytest.mark.parametrize(
+    "recipe, told",
+    [
+        ({"weights": "IMAGENET1K_V1"}, "2 epochs of onecycle, ImageNet weights)"),
+        ({"augment": True}, "2 epochs of onecycle, augmented, from scratch)"),
+        ({"weights": "file:some/where/body.safetensors"}, "2 epochs of onecycle, from the weights in body.safetensors)"),
+    ],
+    ids=str,
+)
+def test_the_caption_tells_what_a_network_started_from(recipe, told):
+    (row,) = rows.table_rows({"tiny": [[0]]}, DATA, {"tiny": {"epochs": 2, **recipe}})
+    caption = paper_table.trained_on({"tiny": row.intact})
+    assert caption.startswith("tiny on shapes3 (") and caption.endswith(told)
+
+
+def test_another_architecture_under_a_networks_name_is_told():
+    (row,) = rows.table_rows({"ResNet18": [[0]]}, DATA, {"ResNet18": {"architecture": "ResNet18-3x3", "epochs": 2}})
+    assert paper_table.trained_on({"ResNet18": row.intact}).startswith("ResNet18 (ResNet18-3x3) on shapes3 (")
+
+
+def test_the_folds_are_told_and_shown_with_what_was_chosen_in_each(learned):
+    assert paper_table.folded([]) == ""
+    assert paper_table.folded([0, 2]) == "over folds 0, 2, each with networks and rates of its own; "
+    tried = pd.DataFrame({"network": "tiny", "trained": [0, 2], "method": "UNSIR", "A_Dr": 1.0, "A_Df": 0.0, "chosen": True})
+    assert paper_table.choices(tried, learned)["fold or seed"].tolist() == ["0", "2"]
+
+
 def test_every_candidate_is_shown_and_the_chosen_one_is_marked(learned):
     unsir = pd.DataFrame({"impair_lr": [0.1, 0.2], "A_Dr": [90.04, math.nan], "A_Df": [0.0, None], "chosen": [True, False]})
     ascent = pd.DataFrame({"lr": [0.5], "A_Dr": [80.0], "A_Df": [1.0], "chosen": [True]})
-    both = [part.assign(network="tiny", method=name) for name, part in (("UNSIR", unsir), ("NegGrad", ascent))]
+    both = [part.assign(network="tiny", trained=0, method=name) for name, part in (("UNSIR", unsir), ("NegGrad", ascent))]
     table = paper_table.choices(pd.concat(both), learned)
     assert list(table) == ["network", "method", "impair_lr", "lr", "A_Dr (%)", "A_Df (%)", "images behind A_Df", "chosen"]
     assert table.to_numpy().tolist() == [

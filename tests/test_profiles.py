@@ -26,13 +26,14 @@ def recipes() -> dict[str, tuple[Recipe, int]]:
     """Every recipe of the profiles, with the image size that it is for, named."""
     found = {}
     for *_, values in EVERY:
-        each = [values["recipe"]] if "recipe" in values else []
-        each += [{"architecture": name, **recipe} for name, recipe in values.get("recipes", {}).items()]
-        for recipe in each:
+        each = [("", values["recipe"])] if "recipe" in values else []
+        each += [(name, {"architecture": name, **recipe}) for name, recipe in values.get("recipes", {}).items()]
+        for name, recipe in each:
             data = values["data"] if isinstance(values["data"], dict) else {}
-            data = data.get(recipe["architecture"], data)
+            data = data.get(name, data)
             size = data.get("image_size", 32)
             found[f"{recipe} at {size}"] = Recipe(**recipe), size
+            assert data.get("keras_inputs", False) == recipe["architecture"].endswith("-Keras")
     return found
 
 
@@ -69,7 +70,7 @@ FIVE_SEEDS = {  # in paper every notebook of the paper's
 @pytest.mark.parametrize("recipe, size", RECIPES.values(), ids=RECIPES)
 def test_every_recipe_takes_a_step(recipe, size):
     model = models.build(recipe.architecture, 4)
-    if recipe.weights:
+    if recipe.weights and not recipe.weights.startswith(models.FILE):
         assert recipe.weights in {
             w.name for w in torchvision.models.get_model_weights(models.PRETRAINED[recipe.architecture])
         }

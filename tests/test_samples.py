@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import K, floats, pixels
 
-from unsir_utils.engine.samples import Samples, chunks
+from unsir_utils.engine.samples import Samples, augmented, chunks
+from unsir_utils.engine.state import seeded
 
 
 def numbered(labels) -> Samples:
@@ -178,3 +179,31 @@ def test_length_shape_and_index():
     part = samples[torch.tensor([6, 0])]
     assert torch.equal(part.images, samples.images[[6, 0]]) and part.labels.tolist() == [2, 0]
     assert (part.mean, part.std, part.n_classes) == (samples.mean, samples.std, K)
+
+
+def test_augmented_images_are_shifted_and_mirrored_each_by_itself():
+    x = torch.arange(1, 2 * 300 * 20 + 1).float().view(300, 2, 4, 5)
+    with seeded(0):
+        ((moved, labels),) = augmented([(x, torch.arange(300))], padding=1)
+    assert labels.tolist() == list(range(300)) and moved.is_contiguous(memory_format=torch.channels_last)
+    padded, found = torch.nn.functional.pad(x, (1, 1, 1, 1)), []
+    for image, source in zip(moved, padded, strict=True):
+        crops = {(i, j, m): source[:, i : i + 4, j : j + 5] for i in range(3) for j in range(3) for m in (False, True)}
+        (how,) = [key for key, crop in crops.items() if torch.equal(image, crop.flip(2) if key[2] else crop)]
+        found.append(how)
+    assert len(set(found)) == 18
+    assert 120 < sum(mirrored for *_, mirrored in found) < 180
+
+
+def test_a_seed_decides_how_images_are_augmented():
+    batch = pixels().inputs(), pixels().labels
+    moved = []
+    for seed in (1, 1, 2):
+        with seeded(seed):
+            moved.append(next(augmented([batch]))[0])
+    assert torch.equal(moved[0], moved[1]) and not torch.equal(moved[0], moved[2])
+
+
+def test_vectors_cannot_be_augmented():
+    with pytest.raises(ValueError, match=r"a batch is \[21, 6\]: only maps"):
+        next(augmented([(floats((6,)).inputs(), floats((6,)).labels)]))

@@ -5,16 +5,20 @@ import time
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from tiny import convnet, floats, pixels, same_weights
 
 from unsir_utils.data.sets import Data
+from unsir_utils.engine.samples import Samples
 from unsir_utils.workshop import models, store
 from unsir_utils.workshop.provenance import listening
 from unsir_utils.workshop.store import Recipe, trained
 
 ONECYCLE = Recipe("tiny", epochs=4, batch_size=8)
 RELEASED = Recipe("tiny", epochs=4, **store.RELEASED | dict(batch_size=8))
+AUGMENTED = dataclasses.replace(ONECYCLE, augment=True)
 BOTH = pytest.mark.parametrize("recipe", [ONECYCLE, RELEASED], ids=lambda recipe: recipe.training)
+ALL = pytest.mark.parametrize("recipe", [ONECYCLE, RELEASED, AUGMENTED], ids=["onecycle", "released", "augmented"])
 
 
 def data(seed: int = 0, name: str = "tiny") -> Data:
@@ -48,7 +52,7 @@ def test_a_model_is_trained_once(recipe, tmp_path, epochs_run):
     assert {p.suffix for p in tmp_path.iterdir()} <= {".safetensors", ".json", ".lock"}
 
 
-@BOTH
+@ALL
 def test_training_gives_the_same_bytes_whatever_the_random_state(recipe, tmp_path):
     for folder in "ab":
         torch.manual_seed(torch.seed())
@@ -59,7 +63,7 @@ def test_training_gives_the_same_bytes_whatever_the_random_state(recipe, tmp_pat
     assert one.name == other.name and one.read_bytes() == other.read_bytes()
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("stops", [(1,), (3,), (1, 2)], ids=str)
 def test_an_interrupted_training_goes_on_as_if_it_never_stopped(recipe, stops, tmp_path, monkeypatch, epochs_run):
     whole, stops = trained(recipe, data(), tmp_path / "whole"), list(stops)
@@ -82,6 +86,25 @@ def test_an_interrupted_training_goes_on_as_if_it_never_stopped(recipe, stops, t
     assert same_weights(parts.model, whole.model)
     assert parts.history == whole.history
     assert not list((tmp_path / "parts").glob("*.partial"))
+    one, other = (next((tmp_path / folder).glob("*.safetensors")).read_bytes() for folder in ("whole", "parts"))
+    assert one == other
+
+
+def test_augmentation_moves_the_training_images_alone_and_anew_in_every_epoch(tmp_path, monkeypatch):
+    seen, one_epoch = [], store.one_epoch
+
+    def watched(model, batches, *rest, **options):
+        seen.append([])
+        return one_epoch(model, (seen[-1].append(x) or (x, y) for x, y in batches), *rest, **options)
+
+    monkeypatch.setattr(store, "one_epoch", watched)
+    plain, moved = (trained(recipe, data(), tmp_path) for recipe in (ONECYCLE, AUGMENTED))
+    assert not same_weights(plain.model, moved.model)
+    epochs = [torch.cat(batches) for batches in seen]
+    unmoved = {image.numpy().tobytes() for image in data().train.inputs()}
+    found = [sum(image.numpy().tobytes() in unmoved for image in epoch) for epoch in epochs]
+    assert found[:4] == [33] * 4 and max(found[4:]) < 5
+    assert not torch.equal(epochs[4].sum((1, 2, 3)).sort().values, epochs[5].sum((1, 2, 3)).sort().values)
 
 
 def test_weights_that_have_decayed_to_nothing_are_stored_as_zero(tmp_path, monkeypatch):
@@ -149,7 +172,7 @@ def test_every_epoch_sees_every_training_sample_once_in_another_order(tmp_path, 
 
 def test_a_name_covers_every_field_and_the_data():
     others = dict(architecture="ResNet18", epochs=5, training="released", lr=0.06, batch_size=9, left_out=(1,), seed=1)
-    others |= dict(weights="IMAGENET1K_V1", head_factor=10.0)
+    others |= dict(weights="IMAGENET1K_V1", head_factor=10.0, augment=True)
     assert others.keys() == {field.name for field in dataclasses.fields(Recipe)}
     recipes = [ONECYCLE, *(dataclasses.replace(ONECYCLE, **{field: value}) for field, value in others.items())]
     names = [recipe.name(data()) for recipe in recipes]
@@ -162,6 +185,49 @@ def test_a_name_covers_every_field_and_the_data():
     names.append(ONECYCLE.name(dataclasses.replace(data(), test=pixels(20, seed=77))))  # what RELEASED's rate follows
     assert len(set(names)) == len(names)
     assert ONECYCLE.name(data()) == names[0]
+
+
+NAMES = {  # as networks were stored under before there was an `augment`
+    Recipe("ResNet18", 4): "tiny-ResNet18-onecycle-4ep-seed0-f948eb8e",
+    Recipe("ViT", 4, **store.RELEASED, left_out=(1, 2), seed=3): "tiny-ViT-released-4ep-without-1-2-seed3-9a1c9744",
+    Recipe("ViT-B/16", 2, weights="IMAGENET1K_V1", head_factor=10): "tiny-ViT-B16-onecycle-2ep-seed0-1bbc9867",
+}
+
+
+@pytest.mark.parametrize("recipe", NAMES, ids=lambda recipe: recipe.architecture)
+def test_stored_networks_keep_their_names(recipe):
+    """Of data that need no random numbers."""
+    flat = Samples(torch.arange(4 * 3 * 64).remainder(256).to(torch.uint8).view(4, 3, 8, 8), torch.arange(4), 4)
+    assert recipe.name(Data("tiny", tuple("abcd"), flat, flat, flat)) == NAMES[recipe]
+
+
+@pytest.fixture
+def weights_file(tmp_path):
+    path = tmp_path / "weights" / "body.safetensors"
+    path.parent.mkdir()
+    save_file({name: value for name, value in convnet(seed=7).state_dict().items() if not name.startswith("5.")}, path)
+    return path
+
+
+def test_a_file_of_weights_counts_by_its_content_and_not_by_its_path(weights_file, tmp_path):
+    one = dataclasses.replace(ONECYCLE, weights=f"file:{weights_file}")
+    moved = tmp_path / "elsewhere.safetensors"
+    moved.write_bytes(weights_file.read_bytes())
+    assert one.name(data()) == dataclasses.replace(one, weights=f"file:{moved}").name(data()) != ONECYCLE.name(data())
+    save_file(convnet(seed=8).state_dict(), moved)
+    assert one.name(data()) != dataclasses.replace(one, weights=f"file:{moved}").name(data())
+
+
+def test_a_model_starts_from_its_file_and_is_another_when_the_file_is(weights_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "FOLDER", tmp_path)
+    monkeypatch.setattr(store, "one_epoch", lambda *_, **__: [0.0])  # nothing is learned
+    recipe = dataclasses.replace(ONECYCLE, epochs=1, weights=f"file:{weights_file}")
+    first = trained(recipe, data())
+    assert torch.equal(first.model[0].weight, convnet(seed=7)[0].weight)
+    assert store.checksum(first.name) == first.sha256
+    save_file(convnet(seed=8).state_dict(), weights_file)
+    assert store.checksum(first.name) is None  # a kept case that used it is no longer what its arguments say
+    assert torch.equal(trained(recipe, data()).model[0].weight, convnet(seed=8)[0].weight)
 
 
 def test_the_order_of_the_left_out_classes_does_not_matter():
@@ -231,6 +297,7 @@ def test_concurrent_callers_train_once(tmp_path, monkeypatch, epochs_run):
         ({"lr": float("nan")}, "lr is nan"),
         ({"head_factor": -1}, "head_factor is -1"),
         ({"seed": "x"}, "seed is 'x'"),
+        ({"augment": 1}, "augment is 1: expected True or False"),
         ({"weights": 1}, "architecture and weights are 'tiny' and 1"),
         ({"architecture": "LeNet"}, "unknown architecture 'LeNet': choose one of ResNet18"),
     ],
@@ -239,6 +306,12 @@ def test_concurrent_callers_train_once(tmp_path, monkeypatch, epochs_run):
 def test_a_bad_recipe_is_named(setting, message, tmp_path, epochs_run):
     with pytest.raises(ValueError, match=message):
         trained(Recipe(**{"architecture": "tiny", "epochs": 1, **setting}), data(), tmp_path)
+    assert not epochs_run
+
+
+def test_an_absent_file_of_weights_is_named_before_any_work(tmp_path, epochs_run):
+    with pytest.raises(FileNotFoundError, match="the weights file:nowhere are not at .*nowhere: put the safetensors file"):
+        trained(dataclasses.replace(ONECYCLE, weights="file:nowhere"), data(), tmp_path)
     assert not epochs_run
 
 

@@ -9,11 +9,9 @@ from typing import Any
 
 import torch
 from filelock import FileLock
-from torch import Tensor
-from torch.nn import functional as F
 
 from .paths import data_root
-from .raw import Labelled, Raw
+from .raw import Labelled, Raw, resized
 
 
 def read_cifar(kind: str, root: str | Path | None, size: int) -> Raw:
@@ -26,7 +24,7 @@ def read_cifar(kind: str, root: str | Path | None, size: int) -> Raw:
 
     def tensors(part) -> Labelled:
         images = torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous()
-        return images if size == images.shape[-1] else _enlarged(images, size), torch.tensor(part.targets)
+        return resized(images, size), torch.tensor(part.targets)
 
     return Raw(tensors(train), list(train.classes), tensors(test))
 
@@ -77,8 +75,3 @@ def _download(source: Any, folder: Path, by_hand: str) -> None:
         raise FileNotFoundError(
             f"{source.__name__} is not in {folder} and could not be downloaded ({error}). {by_hand}"
         ) from error
-
-
-def _enlarged(images: Tensor, size: int) -> Tensor:
-    parts = (F.interpolate(part.float(), size=size, mode="bilinear", antialias=True) for part in images.split(1000))
-    return torch.cat([part.round().clamp(0, 255).to(torch.uint8) for part in parts])

@@ -1,13 +1,13 @@
 """The data sets, each as three `Samples`: train, validation (cut from the training data where none is given) and test.
 
-`digits`, `shapes` and `faces` need no network; `cifar10` and `cifar100` come through torchvision; `folder:PATH` is
-anyone's own.
+`digits`, `shapes` and `faces` need no network; `cifar10` and `cifar100` come through torchvision, `olivetti` through
+scikit-learn; `folder:PATH` is anyone's own.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from ..engine.samples import Samples
 from . import faces, shapes
 from .cifar import read_cifar
 from .folders import folder_at, read_folder
+from .olivetti import read_olivetti
 from .raw import Labelled, Raw
 
 VALIDATION_SHARE = 0.1
@@ -31,10 +32,12 @@ TEST_SHARE = 0.2  # where a data set brings no test part
 DRAWN_FOR_TEST = 50  # images a class of what is drawn: half the time of quick is spent on the test set
 CIFAR10_MEAN, CIFAR10_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)  # the released notebook's
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of torchvision's weights
+KERAS_MEAN, KERAS_STD = (0.5,) * 3, (0.5,) * 3  # brings 0..1 to the -1..1 of Keras' weights
 OF_SOME = {  # arguments of `load` that not every data set takes
     "n_classes": ("shapes", "faces"),
-    "image_size": ("cifar10", "cifar100", "folder"),
-    "root": ("cifar10", "cifar100"),
+    "image_size": ("cifar10", "cifar100", "olivetti", "folder"),
+    "fold": ("olivetti",),
+    "root": ("cifar10", "cifar100", "olivetti"),
 }
 
 
@@ -71,7 +74,9 @@ def load(
     n_classes: int | None = None,
     per_class: int | None = None,
     image_size: int | None = None,
+    fold: int | None = None,
     imagenet_statistics: bool = False,
+    keras_inputs: bool = False,
     root: str | Path | None = None,
     device: torch.device | str | None = None,
 ) -> Data:
@@ -80,15 +85,19 @@ def load(
     The test part is the data set's own; of digits it is a fifth of each class, always the same. The validation part is a
     tenth of each class of the training images, always the same, which `train` then lacks.
 
-    name: digits, shapes, faces, cifar10, cifar100, or folder:PATH (see below).
+    name: digits, shapes, faces, cifar10, cifar100, olivetti, or folder:PATH (see below).
     n_classes: of shapes and faces only (default 10); the others bring their own.
     per_class: at most so many training images a class (before the validation part is cut), drawn at random but
         the same in every run; None takes all (of shapes: 300, of faces: 150).
-    image_size: in pixels, of cifar10, cifar100 and folders only (default 32): a folder's images are resized and
-        centre-cropped to it, CIFAR's enlarged (224 is what ImageNet weights expect, and takes 50 times the memory of 32).
+    image_size: in pixels, of cifar10, cifar100, olivetti and folders only (default 32, which the small networks are made
+        for): a folder's images are resized and centre-cropped to it, CIFAR's enlarged (224 is what ImageNet weights expect,
+        and takes 50 times the memory of 32), the 64 x 64 pixels of olivetti reduced.
+    fold: of olivetti only, 0 to 4 (default 0): which two of each person's ten pictures are the test part. The next fold's
+        two are the validation part, the other six the training part; per_class, then, is of these six.
     imagenet_statistics: normalise by ImageNet's mean and std, as ImageNet weights expect, instead of the data set's own.
+    keras_inputs: normalise to -1..1, as Keras' weights expect (see `models.mobilenet_v2_keras`).
     device: default: the environment variable UNSIR_DEVICE, else the GPU where there is one, else the CPU.
-    root: folder of the CIFAR files; default: the environment variable UNSIR_DATA, else data/.
+    root: folder of the CIFAR files, and of olivetti/; default: the environment variable UNSIR_DATA, else data/.
 
     A folder holds one sub-folder of images a class, at any depth; of each class a fifth is the test part. Or it holds a
     split: train/ and test/, each with one sub-folder a class. A val/ beside both is the validation part, and nothing is cut
@@ -111,11 +120,14 @@ def load(
         "faces": partial(_drawn, faces, drawn, per_class or 150),
         "cifar10": partial(read_cifar, "CIFAR10", root, size),
         "cifar100": partial(read_cifar, "CIFAR100", root, size),
+        "olivetti": partial(read_olivetti, root, size, 0 if fold is None else fold),
         "folder": partial(read_folder, path, size),
     }
     if kind not in loaders or (kind == "folder") != bool(path):
-        raise ValueError(f"unknown data set {name!r}: choose digits, shapes, faces, cifar10, cifar100 or folder:PATH")
-    _check_arguments(kind, per_class, imagenet_statistics, n_classes=n_classes, image_size=image_size, root=root)
+        known = ", ".join(kind for kind in loaders if kind != "folder")
+        raise ValueError(f"unknown data set {name!r}: choose {known} or folder:PATH")
+    flags = {"imagenet_statistics": imagenet_statistics, "keras_inputs": keras_inputs}
+    _check_arguments(kind, per_class, flags, n_classes=n_classes, image_size=image_size, fold=fold, root=root)
     raw = loaders[kind]()
     classes = raw.classes
     if raw.test is None:
@@ -125,6 +137,8 @@ def load(
     std: tuple[float, ...]
     if imagenet_statistics:
         mean, std = IMAGENET_MEAN, IMAGENET_STD
+    elif keras_inputs:
+        mean, std = KERAS_MEAN, KERAS_STD
     elif kind == "cifar10":
         mean, std = CIFAR10_MEAN, CIFAR10_STD
     else:
@@ -143,10 +157,10 @@ def load(
         name = f"{kind}{len(classes)}"
     elif kind == "folder":
         name = f"folder-{folder_at(path).name[:40]}"
-    return Data(name, tuple(classes), train.to(device), validation.to(device), test.to(device))
+    return Data(raw.name or name, tuple(classes), train.to(device), validation.to(device), test.to(device))
 
 
-def _check_arguments(kind: str, per_class: object, imagenet_statistics: object, **of_some: Any) -> None:
+def _check_arguments(kind: str, per_class: object, flags: Mapping[str, object], **of_some: Any) -> None:
     for argument, value in of_some.items():
         if value is not None and kind not in OF_SOME[argument]:
             raise ValueError(f"{kind} takes no {argument}, only {', '.join(OF_SOME[argument])} do: leave it out")
@@ -154,8 +168,11 @@ def _check_arguments(kind: str, per_class: object, imagenet_statistics: object, 
     checks.counts(**{argument: value for argument, value in counts.items() if value is not None})
     if per_class == 1:
         raise ValueError("per_class is 1: at least 2 are needed, one to train on and one to validate on")
-    if not isinstance(imagenet_statistics, bool):
-        raise ValueError(f"imagenet_statistics is {imagenet_statistics!r}: expected True or False")
+    for flag, value in flags.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{flag} is {value!r}: expected True or False")
+    if all(flags.values()):
+        raise ValueError(f"{' and '.join(flags)} cannot both be true: choose what the weights expect")
     if not isinstance(of_some["root"], str | Path | None):
         raise ValueError(f"root is {of_some['root']!r}: expected the path of a folder")
 

@@ -1,12 +1,14 @@
 """How a table of the paper is shown: its networks, the choice of its rates, the table itself and its figure.
 
-Records are those of `workshop.rows`: network, n_forget, method and seed name a line; A_Dr and A_Df in %, nan where the
-network has diverged; relearn_epochs, nan past the cap. `intact` is network -> Scenario, from `workshop.rows.originals_of`.
+Records are those of `workshop.rows`: network, n_forget, trained (the fold or seed), method and seed name a line; A_Dr and
+A_Df in %, nan where the network has diverged; relearn_epochs, nan past the cap. `intact` is network -> Scenario, from
+`workshop.rows.originals_of`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -26,7 +28,7 @@ def networks(intact: Mapping[str, Scenario]) -> pd.DataFrame:
     """The intact networks and their data, as text cells."""
     lines = [
         {
-            "network": network,
+            "network": _named(network, s),
             "parameters": f"{n_parameters(s.original):,}",
             "data": s.loaded.name,
             "training images": f"{len(s.loaded.train):,}",
@@ -46,7 +48,7 @@ def sizes(intact: Mapping[str, Scenario]) -> tuple[dict[str, int], dict[str, int
 
 
 def choices(tried: pd.DataFrame, intact: Mapping[str, Scenario]) -> pd.DataFrame:
-    """Every candidate with what it reached on validation data, as text cells; the chosen one of each network is marked.
+    """Every candidate with what it reached on validation data, as text cells; each trained network's chosen one is marked.
 
     tried: from `workshop.rows.tries_of`, of one method or of several. "images behind A_Df": how many validation
     images of the forget classes there are.
@@ -56,12 +58,16 @@ def choices(tried: pd.DataFrame, intact: Mapping[str, Scenario]) -> pd.DataFrame
     table = tried.assign(**percent, images=tried.network.map(behind), chosen=tried.chosen.map({True: "chosen", False: ""}))
     varied = [name for name in VARIED if name in tried]
     table[varied] = table[varied].astype(object).where(tried[varied].notna(), "")
-    shown = table[["network", "method", *varied, "A_Dr", "A_Df", "images", "chosen"]].astype(str)
-    return shown.rename(columns={"A_Dr": "A_Dr (%)", "A_Df": "A_Df (%)", "images": "images behind A_Df"})
+    several = ["trained"] if tried.trained.nunique() > 1 else []
+    shown = table[["network", *several, "method", *varied, "A_Dr", "A_Df", "images", "chosen"]].astype(str)
+    return shown.rename(
+        columns={"trained": "fold or seed", "A_Dr": "A_Dr (%)", "A_Df": "A_Df (%)", "images": "images behind A_Df"}
+    )
 
 
 def summary(records: pd.DataFrame, cap: int) -> pd.DataFrame:
-    """The table: A_Dr, A_Df (mean ± std over seeds) and the mean relearn time of each row and method, as text; #forget: int.
+    """The table: A_Dr, A_Df (mean ± std over seeds and trainings) and the mean relearn time of each row and method, as text;
+    #forget: int.
 
     cap: where relearning was given up, in epochs; it stands for each longer time, and ">" marks the mean. A network that has
     diverged has no relearn time.
@@ -82,15 +88,31 @@ def past_the_cap(records: pd.DataFrame) -> list[str]:
 def trained_on(intact: Mapping[str, Scenario]) -> str:
     """For captions: how each original was trained, and on what."""
     return "; ".join(
-        f"{network} on {s.loaded.name} ({len(s.loaded.train):,} training images, {s.recipe.epochs} epochs of "
-        f"{s.recipe.training}, {'ImageNet weights' if s.recipe.weights else 'from scratch'})"
+        f"{_named(network, s)} on {s.loaded.name} ({len(s.loaded.train):,} training images, {s.recipe.epochs} epochs of "
+        f"{s.recipe.training}{', augmented' if s.recipe.augment else ''}, {_start(s.recipe.weights)})"
         for network, s in intact.items()
     )
+
+
+def _named(network: str, s: Scenario) -> str:
+    """With its architecture, where that is another than the network's name in the table."""
+    return network if network == s.recipe.architecture else f"{network} ({s.recipe.architecture})"
+
+
+def _start(weights: str | None) -> str:
+    kind, _, path = (weights or "").partition(":")
+    return f"from the weights in {Path(path).name}" if path else "ImageNet weights" if kind else "from scratch"
 
 
 def relearned(per_epoch: int, cap: int, watched: int, **_: object) -> str:
     """For captions: how relearn times were measured; the arguments of `study.relearn` that say so."""
     return f"relearn epochs of {per_epoch} images, at most {cap}, watching {watched} forgotten images"
+
+
+def folded(folds: Sequence[int]) -> str:
+    """For captions: over which folds of the data the cells go, if any."""
+    told = f"folds {', '.join(map(str, folds))}, each with networks and rates of its own"
+    return f"over {told}; " if folds else ""
 
 
 def panels(records: pd.DataFrame, classes: Mapping[str, int], across: int = 4) -> Figure:

@@ -29,6 +29,7 @@ TEST_IMAGES = {
     "cifar100": (100, 100),
     "shapes": (DRAWN_FOR_TEST, None),
     "faces": (DRAWN_FOR_TEST, None),
+    "olivetti": (2, 40),
 }  # a class; classes
 
 

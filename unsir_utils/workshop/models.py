@@ -1,23 +1,44 @@
 """The classifiers of the paper. All but AllCNN come from torchvision.
 
-All are initialised at random; ResNet18, MobileNetV2 and ViT-B/16 may start from ImageNet weights instead.
+All are initialised at random; ResNet18, MobileNetV2 and ViT-B/16 may start from ImageNet weights instead, and any from a
+safetensors file. MACs: multiply-accumulates of one image's forward pass at 32x32, for ten classes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from ..data.paths import data_root
 from ..engine.state import seeded
 
 
 def resnet18(n_classes: int) -> nn.Module:
-    """torchvision's ResNet18 with its ImageNet stem, as the released notebook builds it, also for 32x32 images."""
+    """torchvision's ResNet18 with its ImageNet stem, as the released notebook builds it, also for 32x32 images.
+
+    37 million MACs, as the stem and its pooling leave maps of 8x8 pixels to the first stage and of one to the last.
+    """
     return torchvision.models.resnet18(num_classes=n_classes)
+
+
+def resnet18_3x3(n_classes: int, stride: int = 1) -> nn.Module:
+    """ResNet18 as it is usual for 32x32 images, its stem a 3x3 convolution without pooling: 555 million MACs.
+
+    stride: of the stem. 2 halves every map: 139 million MACs, a quarter, which two cores carry ("ResNet18-3x3-half").
+    """
+    model = torchvision.models.resnet18(num_classes=n_classes)
+    model.conv1 = nn.Conv2d(3, 64, 3, stride, padding=1, bias=False)
+    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision initialises the rest
+    model.maxpool = nn.Identity()  # type: ignore[assignment]
+    return model
 
 
 def resnet10(n_classes: int) -> nn.Module:
@@ -28,6 +49,27 @@ def resnet10(n_classes: int) -> nn.Module:
 def mobilenet_v2(n_classes: int) -> nn.Module:
     """torchvision's MobileNetV2 with its ImageNet stem, for any image size; at 32x32 its last maps are one pixel."""
     return torchvision.models.mobilenet_v2(num_classes=n_classes)
+
+
+def mobilenet_v2_keras(n_classes: int) -> nn.Module:
+    """MobileNetV2 as Keras computes it, for weights that were trained there; the names of its parts are torchvision's.
+
+    BatchNorm's eps is 1e-3, and convolutions of stride 2 pad an even map at the right and at the bottom only. Inputs are in
+    -1..1: `data.load(..., keras_inputs=True)`.
+    """
+    model = torchvision.models.mobilenet_v2(num_classes=n_classes)
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eps = 1e-3
+        elif isinstance(layer, nn.Conv2d) and layer.stride == (2, 2):
+            layer.padding = (0, 0)
+            layer.register_forward_pre_hook(_pad_as_keras)
+    return model
+
+
+def _pad_as_keras(_: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    height, width = inputs[0].shape[2:]
+    return F.pad(inputs[0], (width % 2, 1, height % 2, 1))
 
 
 def vit(n_classes: int) -> nn.Module:
@@ -75,6 +117,9 @@ def _block(n_in: int, n_out: int, kernel: int = 3, stride: int = 1) -> nn.Sequen
 ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
     "ResNet18": resnet18,
     "MobileNetV2": mobilenet_v2,
+    "ResNet18-3x3": resnet18_3x3,
+    "ResNet18-3x3-half": lambda n_classes: resnet18_3x3(n_classes, stride=2),
+    "MobileNetV2-Keras": mobilenet_v2_keras,
     "ResNet10": resnet10,
     "ViT": vit,
     "ViT-B/16": vit_b_16,
@@ -84,6 +129,7 @@ ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
     "AllCNN-0.125": lambda n_classes: AllCNN(n_classes, width=0.125),
 }
 PRETRAINED = {"ResNet18": "resnet18", "MobileNetV2": "mobilenet_v2", "ViT-B/16": "vit_b_16"}  # torchvision's names
+FILE = "file:"  # before the path of a safetensors file
 
 
 def build(architecture: str, n_classes: int, seed: int = 0, weights: str | None = None) -> nn.Module:
@@ -91,10 +137,11 @@ def build(architecture: str, n_classes: int, seed: int = 0, weights: str | None 
 
     weights: a name of torchvision's weights API such as "IMAGENET1K_V1": only the head (the last linear layer) is then
         initialised from `seed` (to zeros in a ViT, as torchvision does), and all else is loaded. These weights expect
-        images normalised with ImageNet's channel statistics: `data.load(..., imagenet_statistics=True)`.
+        images normalised with ImageNet's channel statistics: `data.load(..., imagenet_statistics=True)`. Or "file:PATH", a
+        safetensors file (see `weights_file`) with all of the model's state but its head; a head in it is left out.
 
-    The file is looked for, and downloaded to, torch.hub's checkpoint folder. Its hash is checked only at the download;
-    one put there by hand is taken as it is, but read as tensors alone (torch.load's weights_only).
+    torchvision's file is looked for, and downloaded to, torch.hub's checkpoint folder. Its hash is checked only at the
+    download; one put there by hand is taken as it is, but read as tensors alone (torch.load's weights_only).
 
     Raises ValueError for an unknown architecture or weights that it does not have, FileNotFoundError where the file is
     absent and cannot be downloaded, RuntimeError where it holds another architecture's weights.
@@ -104,14 +151,47 @@ def build(architecture: str, n_classes: int, seed: int = 0, weights: str | None 
     body = {} if weights is None else _pretrained(architecture, weights)
     with seeded(seed):
         model = ARCHITECTURES[architecture](n_classes)
-    if body:
+    if weights is not None:
         head = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)][-1]
         own = {name: value for name, value in model.state_dict().items() if name.startswith(f"{head}.")}
-        model.load_state_dict(body | own)
+        try:
+            model.load_state_dict(body | own)
+        except RuntimeError as error:
+            raise RuntimeError(f"the weights {weights} are not those of {architecture}: {_differing(error)}") from error
     return model
 
 
+def weights_file(weights: str | None) -> Path | None:
+    """The safetensors file that "file:PATH" names, a relative path being meant from the data folder; None for other weights.
+
+    Raises FileNotFoundError, with what to do, where it is absent.
+    """
+    if weights is None or not weights.startswith(FILE):
+        return None
+    path = data_root() / Path(weights.removeprefix(FILE)).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"the weights {weights} are not at {path}: put the safetensors file there, or name it by its whole path "
+            "(data/README.md says where those of the profiles come from)"
+        )
+    return path
+
+
+def _from_file(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise RuntimeError(f"{path} is no safetensors file, or a damaged one ({error}): replace it") from error
+
+
+def _differing(error: RuntimeError) -> str:
+    """What torch says of keys and shapes, the beginning of it, in a line."""
+    return "; ".join(shorten(line, 160, placeholder=" ...") for line in str(error).splitlines()[1:4])
+
+
 def _pretrained(architecture: str, name: str) -> dict[str, Tensor]:
+    if file := weights_file(name):
+        return _from_file(file)
     if architecture not in PRETRAINED:
         raise ValueError(f"{architecture} has no pretrained weights: choose one of {', '.join(PRETRAINED)}, or weights=None")
     choices = torchvision.models.get_model_weights(PRETRAINED[architecture])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -10,12 +11,15 @@ from ..settings import PAPER_RATES
 from . import cases
 from .study import Method, Scenario, by_seed, choose, scenario, train, with_and_without_noise
 
+Model = tuple[str, int]  # a network's name, and which of its trainings: a fold of the data, or a seed of the recipe
+
 
 @dataclass(frozen=True)
 class Row:
-    """A network, by its name, and a forget request. request: arguments of `study.scenario`."""
+    """A trained network and a forget request. request: arguments of `study.scenario`; trained: which training, see Model."""
 
     network: str
+    trained: int
     request: dict
 
     @property
@@ -24,34 +28,51 @@ class Row:
 
     @property
     def setting(self) -> dict:
-        """What names the row in its records. trained: the recipe's seed, which tells networks of a kind apart."""
-        trained = self.request["recipe"].get("seed", 0)
-        return {"network": self.network, "n_forget": len(self.request["forget"]), "trained": trained}
+        """What names the row in its records."""
+        return {"network": self.network, "n_forget": len(self.request["forget"]), "trained": self.trained}
+
+    @property
+    def model(self) -> Model:
+        return self.network, self.trained
 
 
 def table_rows(
-    requests: dict[str, list[list[int]]], data: dict, recipes: dict[str, dict], trained: int = 1, **settings: int
+    requests: dict[str, list[list[int]]],
+    data: dict,
+    recipes: dict[str, dict],
+    *,
+    folds: Sequence[int] = (),
+    trained: int = 1,
+    **settings: int,
 ) -> list[Row]:
-    """One row a request, network by network; the first request of each has one for each of the `trained` networks of a kind.
+    """The rows of each network, request by request. With folds every request has one a fold; without, the first request has
+    one for each of `trained` networks, alike but for their seed, and the others have one.
 
     requests: network -> a list of forget classes a row. data: arguments of `data.load`, of all networks or by network;
-    recipes: network -> arguments of `store.Recipe`, its architecture being the network's name; settings: other arguments of
-    `study.scenario`. Raises ValueError for a network of `recipes` that has no request.
+    recipes: network -> arguments of `store.Recipe`, its architecture being the network's name; folds: of the data, see
+    `data.load`; settings: other arguments of `study.scenario`. Raises ValueError for a network of `recipes` that has no
+    request.
     """
     if missing := [network for network in recipes if not requests.get(network)]:
         raise ValueError(f"{', '.join(missing)}: a recipe, but nothing to forget; give a request, or leave the recipe out")
     found = []
     for network, recipe in recipes.items():
-        common = dict(data=data.get(network, data), **settings)
+        each = _trainings(data.get(network, data), {"architecture": network, **recipe}, folds, trained)
         for forget in requests[network]:
-            for seed in range(trained if forget == requests[network][0] else 1):
-                own = {"architecture": network, **recipe, **({"seed": seed} if seed else {})}
-                found.append(Row(network, {**common, "recipe": own, "forget": forget}))
+            for n, on in each.items() if folds or forget == requests[network][0] else [(0, each[0])]:
+                found.append(Row(network, n, {**on, **settings, "forget": forget}))
     return found
 
 
+def _trainings(data: dict, recipe: dict, folds: Sequence[int], trained: int) -> dict[int, dict]:
+    """Which training -> its data and recipe."""
+    if folds:
+        return {fold: {"data": {**data, "fold": fold}, "recipe": recipe} for fold in folds}
+    return {seed: {"data": data, "recipe": {**recipe, "seed": seed} if seed else recipe} for seed in range(trained)}
+
+
 def first_rows(rows: list[Row]) -> dict[str, Row]:
-    """The first row of each network, by which its settings are chosen."""
+    """The first row of each network."""
     found: dict[str, Row] = {}
     for row in rows:
         found.setdefault(row.network, row)
@@ -59,7 +80,7 @@ def first_rows(rows: list[Row]) -> dict[str, Row]:
 
 
 def of_first_requests(rows: list[Row]) -> list[Row]:
-    """The rows of each network's first request, whichever trained network they have."""
+    """The rows of each network's first request, whichever training they have."""
     first = {network: row.request["forget"] for network, row in first_rows(rows).items()}
     return [row for row in rows if row.request["forget"] == first[row.network]]
 
@@ -82,21 +103,21 @@ def originals_of(rows: list[Row]) -> dict[str, Scenario]:
 
 
 def tries_of(rows: list[Row], method: str, candidates: list[dict], options: dict, seed: int) -> pd.DataFrame:
-    """Every candidate on the first row of each network: A_Dr and A_Df on validation data, `chosen` marking the best.
+    """Every candidate on the first request of each trained network: A_Dr and A_Df on validation data, `chosen` marking the
+    best.
 
-    Arguments: see `study.choose`, whose records these are, with the row's network and n_forget.
+    Arguments: see `study.choose`, whose records these are, with the row's own setting.
     """
-    found = []
-    for network, row in first_rows(rows).items():
-        case = dict(**row.request, seed=seed, method=method, candidates=candidates, options=options)
-        found.append(cases.run_cases(choose, [case], f"{method}, rates of {network}").assign(**row.setting))
-    return pd.concat(found, ignore_index=True)
+    first, asked = of_first_requests(rows), dict(seed=seed, method=method, candidates=candidates, options=options)
+    tried = cases.run_cases(choose, [{**row.request, **asked} for row in first], f"{method}, rates")
+    return pd.concat([tried, pd.DataFrame([row.setting for row in first for _ in candidates])], axis=1)
 
 
-def chosen_of(tried: pd.DataFrame, *settings: str) -> dict[str, dict]:
-    """network -> the named settings of the candidate that was chosen for it; tried: from `tries_of`."""
-    best = tried[tried.chosen].set_index("network")
-    return {network: best.loc[network, list(settings)].to_dict() for network in best.index}
+def chosen_of(tried: pd.DataFrame, *settings: str) -> dict[Model, dict]:
+    """Row.model -> the named settings of the candidate that was chosen for it; tried: from `tries_of`."""
+    best = tried[tried.chosen]
+    models = zip(best.network, best.trained, strict=True)
+    return dict(zip(models, best[list(settings)].to_dict("records"), strict=True))
 
 
 def with_controls(own_rates: dict, options: dict, **baselines: Method) -> dict[str, Method]:
@@ -116,7 +137,7 @@ def with_controls(own_rates: dict, options: dict, **baselines: Method) -> dict[s
 
 def cases_of(
     rows: list[Row],
-    methods: dict[str, dict[str, Method]],
+    methods: Mapping[Model, dict[str, Method]],
     seeds: list[int],
     seeds_elsewhere: int,
     in_full: list[Row],
@@ -124,11 +145,11 @@ def cases_of(
 ) -> list[dict]:
     """Cases of `study.outcomes`: every method of its network on every row, with each seed.
 
-    methods: network -> label -> method. in_full: the rows that get all seeds; the others get the first `seeds_elsewhere`.
+    methods: Row.model -> label -> method. in_full: the rows that get all seeds; the others get the first `seeds_elsewhere`.
     relearning: arguments of `study.relearn`.
     """
     return [
         {**case, "relearning": relearning, "setting": row.setting}
         for row in rows
-        for case in by_seed(methods[row.network], seeds if row in in_full else seeds[:seeds_elsewhere], **row.request)
+        for case in by_seed(methods[row.model], seeds if row in in_full else seeds[:seeds_elsewhere], **row.request)
     ]

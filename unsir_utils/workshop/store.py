@@ -29,7 +29,7 @@ from ..data.paths import models_root
 from ..data.sets import Data
 from ..engine import checks
 from ..engine.precision import precision, precision_setting
-from ..engine.samples import Samples, chunks
+from ..engine.samples import Samples, augmented, chunks
 from ..engine.state import seeded
 from ..engine.training import flush_tiny_weights, in_memory_order, one_epoch, parameter_groups
 from ..metrics import evaluate
@@ -48,8 +48,10 @@ class Recipe:
     training: "onecycle" (SGD with Nesterov momentum, one-cycle learning rate peaking at `lr`), "adamw" (the same cycle, for
         transformers) or "released" (the released notebook's: Adam at `lr`, weight decay 1e-4, gradients clipped by value at
         0.1, learning rate halved when the TEST loss stalls for 3 epochs).
-    weights: name in torchvision's weights API ("IMAGENET1K_V1") that the body starts from; None: at random.
+    weights: what the body starts from, see `models.build`: a name in torchvision's weights API ("IMAGENET1K_V1"), or
+        "file:PATH", which counts by the file's checksum and not by its path; None: at random.
     head_factor: the head learns at head_factor * lr.
+    augment: each training image is shifted and mirrored at random whenever it is seen (see `samples.augmented`).
     left_out: classes whose samples are not trained on; the forget classes of a retrained model.
 
     Raises ValueError for a value that is none.
@@ -64,12 +66,15 @@ class Recipe:
     head_factor: float = 1.0
     left_out: tuple[int, ...] = ()
     seed: int = 0
+    augment: bool = False
 
     def __post_init__(self) -> None:
         if self.training not in TRAININGS:
             raise ValueError(f"unknown training {self.training!r}: choose one of {', '.join(TRAININGS)}")
         if not isinstance(self.architecture, str) or not isinstance(self.weights, str | None):
             raise ValueError(f"architecture and weights are {self.architecture!r} and {self.weights!r}: expected names")
+        if not isinstance(self.augment, bool):
+            raise ValueError(f"augment is {self.augment!r}: expected True or False")
         checks.counts(epochs=self.epochs, batch_size=self.batch_size)
         settings: dict[str, Any] = {name: _number(name, getattr(self, name)) for name in ("lr", "head_factor")}
         checks.positive(**settings)
@@ -81,8 +86,14 @@ class Recipe:
             object.__setattr__(self, name, value)
 
     def name(self, data: Data) -> str:
-        """A readable file name; the hash at its end covers every field, the data's fingerprint and the precision."""
-        about = json.dumps([asdict(self), data.id, precision_setting()])
+        """A readable file name; the hash at its end covers every field, the data's fingerprint and the precision.
+
+        Raises FileNotFoundError where a file of weights is absent.
+        """
+        fields = asdict(self)
+        if not self.augment:
+            del fields["augment"]  # a setting younger than stored networks
+        about = json.dumps([fields | {"weights": _weights(self.weights)}, data.id, precision_setting()])
         digest = hashlib.blake2b(about.encode(), digest_size=4).hexdigest()
         without = f"-without-{'-'.join(map(str, self.left_out))}" if self.left_out else ""
         architecture = self.architecture.replace("/", "")
@@ -145,11 +156,19 @@ def handed_out(found: Trained) -> Trained:
 
 
 def checksum(name: str) -> str | None:
-    """Of the stored model of this name, as its record says; None where there is none."""
+    """Of the stored model of this name, as its record says; None where there is none, or its file of weights is another."""
     try:
-        return json.loads((FOLDER / f"{name}.json").read_text())["sha256"]
+        record = json.loads((FOLDER / f"{name}.json").read_text())
+        same = _weights(record["recipe"]["weights"]) == record["weights"] if "weights" in record else True
+        return record["sha256"] if same else None
     except (FileNotFoundError, json.JSONDecodeError, KeyError):
         return None  # a damaged record vouches for nothing
+
+
+def _weights(weights: str | None) -> str | None:
+    """A recipe's weights as they are named, a file's by its checksum."""
+    file = models.weights_file(weights)
+    return f"{models.FILE}{_sha256(file)}" if file else weights
 
 
 def _is_sound(path: Path) -> bool:
@@ -250,9 +269,10 @@ def _epoch(training: _Training, recipe: Recipe, train: Samples, watched: Samples
     model, optimiser, schedule, state = training.model, training.optimiser, training.schedule, training.state
     by_batch, start = recipe.training != "released", time.perf_counter()
     with seeded(1000 * recipe.seed + state["epoch"], train.device):
+        batches = train.shuffled(recipe.batch_size)
         losses = one_epoch(
             model,
-            train.shuffled(recipe.batch_size),
+            augmented(batches) if recipe.augment else batches,
             optimiser,
             clip_value=None if by_batch else 0.1,
             schedule=schedule if by_batch else None,
@@ -281,6 +301,7 @@ def _keep(training: _Training, recipe: Recipe, data: Data, path: Path) -> None:
     model, state = training.model, training.state
     about = {
         "recipe": asdict(recipe),
+        "weights": _weights(recipe.weights),
         "data": data.id,
         "shape": list(data.train.shape),
         "classes": data.n_classes,

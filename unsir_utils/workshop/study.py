@@ -29,6 +29,7 @@ from ..repair import repair
 from ..settings import PAPER, best_record
 from ..unsir import released, two_passes, unsir
 from .cases import run_cases
+from .models import weights_file
 from .provenance import load_once, machine, state
 from .store import Recipe, Trained, handed_out, trained
 from .workers import each
@@ -121,8 +122,14 @@ def _trained_once(recipe: Recipe, data: tuple[tuple, ...], state: str) -> Traine
 
 
 def train(networks: Iterable[tuple[tuple[tuple, ...], Recipe]]) -> None:
-    """Trains what is not trained yet, side by side where `workers` says so. networks: (Scenario.data, recipe) of each."""
-    each(_stored, list(dict.fromkeys(networks)), "networks")
+    """Trains what is not trained yet, side by side where `workers` says so. networks: (Scenario.data, recipe) of each.
+
+    Raises FileNotFoundError, before any work, where one is to start from a file that is absent.
+    """
+    asked = list(dict.fromkeys(networks))
+    for _, recipe in asked:
+        weights_file(recipe.weights)
+    each(_stored, asked, "networks")
 
 
 def _stored(network: tuple[tuple[tuple, ...], Recipe]) -> None:
