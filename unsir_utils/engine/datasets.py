@@ -55,7 +55,7 @@ def read_loader(
 def names_of(dataset: Any) -> tuple[str, ...]:
     """The names of a dataset's classes, in the order of their numbers: torchvision's `classes`, Hugging Face's
     `features`; those of a Subset's dataset; () where it has none."""
-    features = getattr(dataset, "features", None)
+    features: Any = getattr(dataset, "features", None)
     for key in LABEL_KEYS if isinstance(features, Mapping) else ():
         if names := getattr(features.get(key), "names", None):
             return tuple(names)
@@ -106,14 +106,16 @@ def _about(
 
 def _known_labels(dataset: Any) -> Sequence | None:
     """The labels, where they can be had without reading an image."""
+    if getattr(dataset, "target_transform", None) is not None:
+        return None
     if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):  # torch's Subset
         whole = _known_labels(dataset.dataset)
         return None if whole is None else [whole[i] for i in dataset.indices]
     for name in ("targets", "labels", "_labels"):  # of torchvision's
-        found = getattr(dataset, name, None)
+        found: Any = getattr(dataset, name, None)
         if isinstance(found, (list, tuple, Tensor)) or hasattr(found, "__array__"):
             return found if len(found) == len(dataset) else None
-    columns = getattr(dataset, "column_names", None)
+    columns: Any = getattr(dataset, "column_names", None)
     for key in LABEL_KEYS if isinstance(columns, list) else ():  # Hugging Face's
         if key in columns:
             return dataset[key]

@@ -7,58 +7,89 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..engine.forward import forward
 from ..engine.precision import exact_cuda
-from ..engine.samples import Samples
+from ..engine.samples import Samples, channels_last
 from ..engine.state import mode, seeded, with_gradients
-from ..noise import Noise, accumulate_gradient
+from ..noise import Noise, accumulate_gradient, frozen
 
-RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # of impair; repair takes half of it, the head HEAD_FACTOR times
-HEAD_FACTOR = 30.0
-FORGOTTEN = -2.0  # nats: where the margin on stand-ins is no higher, the class counts as forgotten
+RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # of the impair pass
+REPAIR = 0.1  # of that, the rate of the repair pass
+HEAD_FACTOR = 30.0  # of either, the head's
+FORGOTTEN = -3.0  # nats: where the margin on stand-ins is no higher, the class counts as forgotten
 TOLERATED = 1.5  # points of A_Dr
-STAND_INS, STEPS, LEARNING_RATE, PENALTY = 16, 40, 0.1, 1e-4
+STAND_INS = 16  # of each kind, a class
+LEARNED = {"steps": 40, "lr": 0.1, "penalty": 1e-4}
+CARRIED = {"steps": 20, "stride": 0.05, "target": 3.0}  # stride: in standard deviations of the pixels; target: in nats
+
+
+def stand_ins(model: nn.Module, forget: Sequence[int], held_out: Samples, seed: int) -> list[Noise]:
+    """Images that the model is sure are of the forget classes, of two kinds: learned from noise, and held-out images of
+    other classes that are carried there.
+
+    They stand in for images of the class in measuring, never in the passes. Either kind alone says "forgotten" of some
+    networks that are not.
+    """
+    device, shape = held_out.device, held_out.shape
+    labels = torch.tensor(forget, device=device).repeat_interleave(STAND_INS)
+    with seeded(seed):
+        start = torch.randn(len(labels), *shape, dtype=torch.float32).to(device)
+        places = torch.randint(len(held_out), (len(labels),)).to(device)
+    with frozen(model), mode(model, False), seeded(seed, device):
+        return [learned(model, start, labels, **LEARNED), carried(model, held_out.inputs(places), labels, **CARRIED)]
 
 
 @exact_cuda()
 @with_gradients
-def stand_ins(model: nn.Module, forget: Sequence[int], shape: tuple[int, ...], device: torch.device, seed: int) -> Noise:
-    """Images that the model is sure are of the forget classes: UNSIR's noise with its objective turned round.
+def learned(model: nn.Module, images: Tensor, labels: Tensor, steps: int, lr: float, penalty: float) -> Noise:
+    """UNSIR's noise with its objective turned round: minimises CE(f(N), y) + penalty * |N|^2 with Adam, from `images`.
 
-    Minimises CE(f(N), y) + PENALTY * |N|^2 from N(0, 1), with Adam; the model in eval mode. They stand in for real images of
-    the class in measuring, never in the passes. Such images are known as class impressions.
+    What comes of it is known as a class impression.
     """
-    labels = torch.tensor(forget, device=device).repeat_interleave(STAND_INS)
-    start = time.perf_counter()
-    with seeded(seed):
-        images = torch.randn(len(labels), *shape, dtype=torch.float32).to(device).requires_grad_()
-    optimiser = torch.optim.Adam([images], lr=LEARNING_RATE)
-    weight, losses = torch.full((len(labels),), 1 / STAND_INS, device=device), []
-    wanted = [p for p in model.parameters() if p.requires_grad]
-    model.requires_grad_(False)
-    try:
-        with mode(model, False), seeded(seed, device):
-            for _ in range(STEPS):
-                optimiser.zero_grad(set_to_none=True)
-                losses.append(accumulate_gradient(model, images, labels, -weight, -PENALTY))
-                optimiser.step()
-    finally:
-        for p in wanted:
-            p.requires_grad_(True)
-    return Noise(images.detach(), labels, torch.stack(losses).tolist(), time.perf_counter() - start, STEPS * len(labels))
+    start, losses = time.perf_counter(), []
+    images = images.clone().requires_grad_()
+    optimiser = torch.optim.Adam([images], lr=lr)
+    weight = torch.full((len(labels),), 1 / STAND_INS, device=images.device)
+    for _ in range(steps):
+        optimiser.zero_grad(set_to_none=True)
+        losses.append(accumulate_gradient(model, images, labels, -weight, -penalty))
+        optimiser.step()
+    return Noise(images.detach(), labels, torch.stack(losses).tolist(), time.perf_counter() - start, steps * len(labels))
+
+
+@exact_cuda()
+@with_gradients
+def carried(model: nn.Module, images: Tensor, labels: Tensor, steps: int, stride: float, target: float) -> Noise:
+    """`images` as a targeted attack changes them: by the gradient's signs, until the log-odds of the label reach `target`."""
+    start, losses = time.perf_counter(), []
+    stride *= images.std().item()
+    for _ in range(steps):
+        images = images.detach().clone().requires_grad_()
+        odds = log_odds(forward(model, channels_last(images.clone())), labels)
+        (gradient,) = torch.autograd.grad(odds.sum(), images)
+        going = (odds < target).view(-1, *[1] * (images.dim() - 1))
+        images = images.detach() + stride * gradient.sign() * going
+        losses.append(-odds.mean().item())
+    return Noise(images.detach(), labels, losses, time.perf_counter() - start, steps * len(labels))
+
+
+def log_odds(z: Tensor, labels: Tensor) -> Tensor:
+    """[n], in nats: of each label against all other classes, from logits [n, K]."""
+    own = nn.functional.one_hot(labels, z.shape[1]).bool()
+    return z[own] - z.masked_fill(own, float("-inf")).logsumexp(1)
 
 
 @torch.no_grad()
-def margin(model: nn.Module, images: Noise) -> float:
-    """How sure the model is that the images are of their class: the log-odds, in nats; the mean over a class's images, the
-    highest over the classes."""
+def margin(model: nn.Module, signs: Sequence[Noise]) -> float:
+    """How sure the model is that stand-ins are of their class: the mean log-odds of a kind and class, the highest of all."""
+    found = []
     with mode(model, False):
-        z = forward(model, images.images)
-    own = torch.nn.functional.one_hot(images.labels, z.shape[1]).bool()
-    odds = z[own] - z.masked_fill(own, float("-inf")).logsumexp(1)
-    return max(odds[images.labels == c].double().mean().item() for c in images.labels.unique())
+        for kind in signs:
+            odds = log_odds(forward(model, kind.images), kind.labels).double()
+            found += [odds[kind.labels == c].mean() for c in kind.labels.unique()]
+    return torch.stack(found).max().item()  # nan where one is
 
 
 @dataclass(frozen=True)

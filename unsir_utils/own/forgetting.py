@@ -21,11 +21,14 @@ from ..engine.training import head
 from ..noise import Noise, learn_noise
 from ..settings import best_record
 from ..unsir import Unlearned, two_passes
-from .choose import FORGOTTEN, HEAD_FACTOR, RATES, TOLERATED, Try, batch_size_for, margin, next_try, stand_ins
+from .choose import FORGOTTEN, HEAD_FACTOR, RATES, REPAIR, TOLERATED, Try, batch_size_for, margin, next_try, stand_ins
 from .networks import of_log_probabilities, ready
 from .report import Report
 
-NOISE = {"per_class": 16, "steps": 20}  # of learn_noise; its defaults cost more passes than all tries of a small retain set
+NOISE: dict[str, Any] = {
+    "per_class": 16,
+    "steps": 20,
+}  # of learn_noise; its defaults cost more passes than all tries of a small retain set
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +66,7 @@ def forget(
 
     Rates are tried on a ladder, and of those that forget the ones with the highest A_Dr on `validation` taken
     (`settings.best_record`). A class counts as forgotten where the network is sure that stand-ins are not of it: images
-    learned so that the original is sure that they are (`choose.stand_ins`).
+    made so that the original is sure that they are (`choose.stand_ins`).
 
     RESULTS_GO_HERE
 
@@ -176,7 +179,8 @@ class _Search:
     """The tries, as they are made: what each costs, what came of it, and the best network so far."""
 
     def __init__(self, request: _Request, budget: float) -> None:
-        self.request, self.noise = request, None
+        self.request = request
+        self.noise: Noise | None = None
         self.tries: list[Try] = []
         self.records: list[dict[str, Any]] = []
         self.best: tuple[dict[str, Any], Unlearned] | None = None
@@ -185,9 +189,11 @@ class _Search:
         self.copies = max(1, round(len(subset) / len(subset.labels.unique()) / NOISE["per_class"]))  # as many as of a class
         self.of_learning, self.of_noise = n_noise * NOISE["steps"], n_noise * self.copies
         self.allowed = budget * (2 * len(subset) + self.of_noise + self.of_learning)
-        self.signs = stand_ins(request.model, request.forget, subset.shape, subset.device, request.seed)
-        self._count("stand-ins", self.signs.samples + len(self.signs), self.signs.seconds)
+        start = time.perf_counter()
+        self.signs = stand_ins(request.model, request.forget, request.watched, request.seed)
+        self.n_signs = sum(map(len, self.signs))
         self.before = margin(request.model, self.signs)
+        self._count("stand-ins", sum(s.samples for s in self.signs) + self.n_signs, time.perf_counter() - start)
 
     def run(self, noise: bool | None) -> None:
         while (step := next_try(self.tries, noise)) and self._affordable(step[0]):
@@ -200,7 +206,7 @@ class _Search:
 
     def _cost(self, noise: bool) -> int:
         request = self.request
-        measured = len(request.watched) + len(self.signs) + (len(request.held_out_forget or ()) if request.look else 0)
+        measured = len(request.watched) + self.n_signs + (len(request.held_out_forget or ()) if request.look else 0)
         learned = self.of_learning if noise and self.noise is None else 0
         return 2 * len(request.subset) + measured + (self.of_noise if noise else 0) + learned
 
@@ -212,7 +218,8 @@ class _Search:
         self.seconds[step] = self.seconds.get(step, 0.0) + seconds
 
     def _try(self, noise: bool, rung: int) -> None:
-        request, rates = self.request, {"impair_lr": RATES[rung], "repair_lr": RATES[rung] / 2}
+        request = self.request
+        rates: dict[str, Any] = {"impair_lr": RATES[rung], "repair_lr": RATES[rung] * REPAIR}
         passes, start = self._cost(noise), time.perf_counter()
         found = two_passes(request.model, request.subset, self._noise() if noise else None, **rates, **self.common)
         record = {"noise": noise, **rates, **self._measured(found.model)}
@@ -265,7 +272,7 @@ def _report(search: _Search) -> Report:
         for name, part in parts.items()
         if part is not None
     }
-    mean = {name: tuple(_over_all(of_class, parts[name]) for of_class in both) for name, both in measured.items()}
+    mean = {name: (_over_all(both[0], parts[name]), _over_all(both[1], parts[name])) for name, both in measured.items()}
     seconds = {**search.seconds, "measuring": time.perf_counter() - start}
     looked_at = sum(2 * len(part) for part in parts.values() if part is not None)
     used = {"noise_per_class": NOISE["per_class"], "noise_steps": NOISE["steps"]} if record["noise"] else {}
@@ -302,7 +309,7 @@ def _by_class(request: _Request, measured: dict[str, list[Tensor]]) -> list[dict
     return rows
 
 
-def _warnings(record: dict[str, Any], mean: dict[str, tuple[float, ...]]) -> list[str]:
+def _warnings(record: dict[str, Any], mean: dict[str, tuple[float, float]]) -> list[str]:
     """Where the goal was missed."""
     found, lost = [], mean["A_Dr"][0] - mean["A_Dr"][1]
     more = "give more retain images or a larger budget"
