@@ -62,7 +62,7 @@ def learned(model: nn.Module, images: Tensor, labels: Tensor, steps: int, lr: fl
 @exact_cuda()
 @with_gradients
 def carried(model: nn.Module, images: Tensor, labels: Tensor, steps: int, stride: float, target: float) -> Noise:
-    """`images` as a targeted attack changes them: by the gradient's signs, until the log-odds of the label reach `target`."""
+    """`images` as a targeted attack changes them: by the gradient's signs, until the label's log-odds reach `target`."""
     start, losses = time.perf_counter(), []
     stride *= images.std().item()
     for _ in range(steps):

@@ -66,7 +66,7 @@ class Report:
         return _table(rows, ["held-out images", "before", "after"])
 
     def _classes(self) -> str:
-        rows = sorted(self.by_class, key=lambda row: -abs(row["after"] - row["before"]))[:MOST_CLASSES]
+        rows = sorted(self.by_class, key=_changed, reverse=True)[:MOST_CLASSES]
         shown = [row for row in self.by_class if row in rows]
         hidden = len(self.by_class) - len(shown)
         table = _table(
@@ -84,6 +84,12 @@ class Report:
         seconds = ", ".join(f"{name} {s:.1f}" for name, s in self.seconds.items())
         chosen = ", ".join(f"{name}={_cell(value)}" for name, value in self.settings.items())
         return f"Chosen: {chosen}.\nImage passes: {passes}.\nSeconds: {seconds}."
+
+
+def _changed(row: dict[str, Any]) -> float:
+    """By how much; a class that was not measured, one to forget, comes first."""
+    change = abs(row["after"] - row["before"])
+    return math.inf if math.isnan(change) else change
 
 
 def _change(before: float, after: float) -> str:
