@@ -8,6 +8,8 @@ import pytest
 import torch
 from tiny import HeadFirst, K, Returns, convnet, fitted, floats, half_frozen, mlp, pixels, same_weights, untouched
 from torch import nn
+from torchvision import models as M
+from torchvision.models.convnext import CNBlockConfig
 
 from unsir_utils import forget
 from unsir_utils.engine.samples import Samples
@@ -307,6 +309,33 @@ def test_what_is_compiled_or_cannot_be_copied_is_refused():
     model.kept = model(torch.zeros(1, 6))
     with pytest.raises(ValueError, match="cannot be copied"):
         ready(model)
+
+
+NETWORKS = {
+    "resnet18": lambda: M.resnet18(num_classes=K),
+    "mobilenet_v2": lambda: M.mobilenet_v2(num_classes=K, width_mult=0.25),
+    "vit_b_16": lambda: M.VisionTransformer(
+        image_size=32, patch_size=16, num_layers=1, num_heads=2, hidden_dim=16, mlp_dim=16, num_classes=K
+    ),
+    "swin_t": lambda: M.SwinTransformer([4, 4], 12, [1, 1], [1, 2], [4, 4], num_classes=K),
+    "convnext_tiny": lambda: M.ConvNeXt([CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 1)], num_classes=K),
+    "googlenet": lambda: M.googlenet(num_classes=K, aux_logits=True, init_weights=False),
+}
+
+
+@ANY
+@pytest.mark.parametrize("name", NETWORKS)
+def test_torchvisions_networks_as_they_are(name, monkeypatch):
+    """Of their classes, but as small as their arguments make them; GoogLeNet with its auxiliary heads."""
+    monkeypatch.setattr(choose, "STAND_INS", 1)
+    monkeypatch.setitem(choose.LEARNED, "steps", 1)
+    monkeypatch.setitem(choose.CARRIED, "steps", 1)
+    monkeypatch.setattr(forgetting, "next_try", lambda tried, _: None if tried else (True, 3))
+    monkeypatch.setitem(forgetting.NOISE, "per_class", 2)
+    monkeypatch.setitem(forgetting.NOISE, "steps", 1)
+    retain, validation, _ = parts(8, (3, 32, 32))
+    result = forget(NETWORKS[name](), [1], retain, validation, budget=50, retain_per_class=1)
+    assert result.report.settings["head_factor"] == choose.HEAD_FACTOR and result.tried[0]["noise"]
 
 
 # --- the report

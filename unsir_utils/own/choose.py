@@ -23,7 +23,7 @@ FORGOTTEN = -4.0  # nats: where the margin on stand-ins is no higher, the class 
 TOLERATED = 1.5  # points of A_Dr
 STAND_INS = 16  # of each kind, a class
 LEARNED: dict[str, Any] = {"steps": 40, "lr": 0.1, "penalty": 1e-4}
-CARRIED: dict[str, Any] = {"steps": 20, "stride": 0.05, "target": 3.0}  # stride: in standard deviations of the pixels; target: in nats
+CARRIED: dict[str, Any] = {"steps": 20, "stride": 0.05, "target": 3.0}  # in the pixels' deviations; in nats
 
 
 def stand_ins(model: nn.Module, forget: Sequence[int], held_out: Samples, seed: int) -> list[Noise]:
