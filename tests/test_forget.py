@@ -246,6 +246,14 @@ def test_vectors_and_outputs_of_any_form(model):
 
 
 @ANY
+def test_several_classes_at_once():
+    retain, validation = (floats(SHAPE, n).without([1, 3]) for n in (40, 20))
+    report = forget(convnet(), [3, 1], retain, validation, noise=True, budget=9).report
+    assert report.forget == ("3", "1") and report.settings["noise"]
+    assert [row["images"] for row in report.by_class] == [5, 0, 5, 0]
+
+
+@ANY
 def test_log_probabilities_are_said_to_be_fine():
     retain, validation, _ = parts(30)
     notes = forget(Wrapped(convnet(), nn.LogSoftmax(1)), [1], retain, validation, noise=False).report.notes

@@ -26,9 +26,9 @@ def read_dataset(
     seed: int,
 ) -> Samples:
     """What `Samples.from_dataset` promises."""
-    known, n, left_out = _about(dataset, n_classes, names, without, per_class)
     if isinstance(dataset, Mapping):
         raise ValueError(f"the dataset is a dict of {', '.join(map(str, dataset))}: pass one part, as dataset['train']")
+    known, n, left_out = _about(dataset, n_classes, names, without, per_class)
     labels = _known_labels(dataset)
     if labels is None or not hasattr(dataset, "__getitem__"):
         pairs = (_pair(row, IMAGE_KEYS, LABEL_KEYS) for row in _rows(dataset))

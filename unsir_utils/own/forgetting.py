@@ -325,8 +325,7 @@ def _warnings(record: dict[str, Any], mean: dict[str, tuple[float, float]]) -> l
 def _notes(request: _Request, records: list[dict[str, Any]], record: dict[str, Any]) -> list[str]:
     notes = []
     if not record["noise"]:
-        also = "With noise no try kept more" if any(r["noise"] for r in records) else "With noise nothing was tried"
-        notes.append(f"{also}: what was run is UNSIR's two passes, without the noise that is its idea.")
+        notes.append(f"What was run is UNSIR's two passes, without the noise that is its idea. {_with_noise(records)}")
     if request.held_out_forget is None:
         notes.append("A_Df was not measured. The margin on stand-ins orders settings as A_Df does, but is no accuracy.")
     if request.head_factor == 1:
@@ -335,3 +334,12 @@ def _notes(request: _Request, records: list[dict[str, Any]], record: dict[str, A
         notes.append("The network gives log-probabilities, which is as good as logits here.")
     notes.append("That the class is no longer named does not say that the weights hold nothing of it.")
     return notes
+
+
+def _with_noise(records: list[dict[str, Any]]) -> str:
+    with_noise = [r for r in records if r["noise"]]
+    if not with_noise:
+        return "With noise nothing was tried."
+    if any(r["forgotten"] for r in with_noise):
+        return "With noise A_Dr was no higher."
+    return f"With noise, tried at {', '.join(str(r['impair_lr']) for r in with_noise)}, the class was not forgotten."
