@@ -7,6 +7,7 @@ engine/     how a batch runs through a network: samples, training, precision, st
 methods/    what UNSIR is held against
 audit/      what a network still looks at
 data/       the data sets, the project's YAML files, and where things lie
+own/        one call for anyone's own network and data
 workshop/   what runs an experiment: trained networks, kept cases, the study's methods by name, the notebook runner
 report/     what becomes of its records: verdicts, tables, figures, the comparison with what is published
 """
@@ -21,6 +22,7 @@ _HOME = {
     "learn_noise": "noise", "Noise": "noise", "impair": "impair", "repair": "repair", "unsir": "unsir", "released": "unsir",
     "fast": "unsir", "best": "unsir", "Unlearned": "unsir", "retain_forget_accuracy": "metrics", "Settings": "settings",
     "PAPER": "settings", "FAST": "settings", "BEST": "settings", "Samples": "engine.samples",
+    "forget": "own.forgetting",
 }  # fmt: skip
 __all__ = list(_HOME)
 

@@ -95,7 +95,7 @@ def learn_noise(
     start, losses = time.perf_counter(), []
     if not in_place:
         model = copy.deepcopy(model)
-    with _frozen(model), mode(model, batchnorm == "train"), seeded(seed, device):
+    with frozen(model), mode(model, batchnorm == "train"), seeded(seed, device):
         for _ in range(steps):
             optimiser.zero_grad(set_to_none=True)
             parts = [accumulate_gradient(model, x, y, w, penalty) for x, y, w in _chunks(images, labels, weight, chunk)]
@@ -155,7 +155,7 @@ def _share_out(forget: list[int], total: int) -> Tensor:
 
 
 @contextmanager
-def _frozen(model: nn.Module) -> Iterator[None]:
+def frozen(model: nn.Module) -> Iterator[None]:
     """No gradients for the model's parameters; each parameter's requires_grad is as it was afterwards."""
     before = [(p, p.requires_grad) for p in model.parameters()]
     model.requires_grad_(False)

@@ -131,7 +131,7 @@ def load(
     raw = loaders[kind]()
     classes = raw.classes
     if raw.test is None:
-        whole, held = _cut(Samples(*raw.train, len(classes)), TEST_SHARE)
+        whole, held = cut(Samples(*raw.train, len(classes)), TEST_SHARE)
         raw = raw._replace(train=(whole.images, whole.labels), test=(held.images, held.labels))
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -149,7 +149,7 @@ def load(
     if raw.validation:
         validation = Samples(*raw.validation, len(classes), mean, std)
     else:
-        train, validation = _cut(train, VALIDATION_SHARE)
+        train, validation = cut(train, VALIDATION_SHARE)
     lacking = sorted(set(range(len(classes))) - set(train.labels.tolist()))
     if lacking:
         raise ValueError(f"too few images to train and validate on in {', '.join(classes[c] for c in lacking)}: add some")
@@ -177,7 +177,7 @@ def _check_arguments(kind: str, per_class: object, flags: Mapping[str, object], 
         raise ValueError(f"root is {of_some['root']!r}: expected the path of a folder")
 
 
-def _cut(samples: Samples, share: float, seed: int = 0) -> tuple[Samples, Samples]:
+def cut(samples: Samples, share: float, seed: int = 0) -> tuple[Samples, Samples]:
     """(kept, held out): a stratified random `share` of each class, at least one sample, is held out."""
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
     held = torch.zeros(len(samples), dtype=torch.bool)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,7 @@ class Samples:
         they are (then mean and std stay empty).
     labels: int64 [n], each in 0..n_classes-1.
     mean, std: one number a channel, in units of 0..1.
+    names: of the classes, where they have some.
 
     Arrays and lists become tensors, labels [n, 1] or of another type that hold whole numbers become int64 [n], other floats
     float32. Raises ValueError for what is neither.
@@ -30,6 +32,7 @@ class Samples:
     n_classes: int
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         images = _images(self.images)
@@ -37,6 +40,52 @@ class Samples:
         object.__setattr__(self, "labels", _labels(self.labels, images.device))
         if len(self.images) != len(self.labels):
             raise ValueError(f"there are {len(self.images)} images but {len(self.labels)} labels: each image needs one")
+
+    @classmethod
+    def from_dataset(
+        cls,
+        dataset: Any,
+        n_classes: int | None = None,
+        *,
+        transform: Callable[[Any], Tensor] | None = None,
+        without: Iterable[int | str] = (),
+        per_class: int | None = None,
+        names: Sequence[str] | None = None,
+        seed: int = 0,
+    ) -> Samples:
+        """A dataset's rows: (image, label), as torchvision's; or dicts with `image` or `img` and `label`, as Hugging Face's.
+
+        An iterable or a generator of such rows, of whatever length, will do as well.
+
+        transform: of an image into the tensor that the network takes; needed where rows hold PIL images.
+        without: classes to leave out. Where the dataset knows its labels, no image of theirs is read.
+        per_class: a random draw of so many a class by `seed`, each row as likely; no more is held in memory. None: all.
+        n_classes: of the network; names: of the classes, in its order. Default: as the dataset says.
+
+        Raises ValueError where these are not to be had, or rows are not like this.
+        """
+        from .datasets import read_dataset
+
+        return read_dataset(dataset, n_classes, names, without, per_class, transform, seed)
+
+    @classmethod
+    def from_loader(
+        cls,
+        loader: Iterable,
+        n_classes: int | None = None,
+        *,
+        without: Iterable[int | str] = (),
+        per_class: int | None = None,
+        names: Sequence[str] | None = None,
+        seed: int = 0,
+    ) -> Samples:
+        """As `from_dataset`, from batches (images [n, ...], labels [n]): a DataLoader, or any iterable. It is read once.
+
+        The loader's own order and augmentation stay: hand in the one that the network is tested with.
+        """
+        from .datasets import read_loader
+
+        return read_loader(loader, n_classes, names, without, per_class, seed)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -1,0 +1,367 @@
+"""One call for anyone's own network."""
+
+import json
+import warnings
+from collections import OrderedDict
+
+import pytest
+import torch
+from tiny import HeadFirst, K, Returns, convnet, fitted, floats, half_frozen, mlp, pixels, same_weights, untouched
+from torch import nn
+from torchvision import models as M
+from torchvision.models.convnext import CNBlockConfig
+
+from unsir_utils import forget
+from unsir_utils.engine.samples import Samples
+from unsir_utils.metrics import evaluate
+from unsir_utils.noise import Noise
+from unsir_utils.own import choose, forgetting
+from unsir_utils.own.choose import RATES, Try, carried, learned, log_odds, margin, next_try, stand_ins
+from unsir_utils.own.networks import ready
+from unsir_utils.own.report import Report
+
+SHAPE = (3, 8, 8)
+ANY = pytest.mark.filterwarnings("ignore:no try within:UserWarning", "ignore:A_D:UserWarning")
+
+
+def parts(n=80, shape=SHAPE, n_classes=K) -> tuple[Samples, Samples, Samples]:
+    """Retain, validation and held-out forget images; class 1 is to go."""
+    samples, held = (floats(shape, size, n_classes) for size in (n, n // 2))
+    return samples.without([1]), held.without([1]), held.only([1])
+
+
+@pytest.fixture(scope="module")
+def trained() -> nn.Module:
+    return fitted(convnet(), floats(SHAPE, 80))
+
+
+@pytest.fixture(scope="module")
+def found(trained):
+    with warnings.catch_warnings(action="ignore"):
+        retain, validation, held = parts()
+        return forget(trained, [1], retain, validation, held_out_forget=held, look=True, budget=9)
+
+
+# --- the stand-ins
+
+
+def test_log_odds_are_those_of_one_class_against_all_others():
+    z = torch.tensor([[0.0, 2.0, 1.0], [3.0, 0.0, 0.0]])
+    p = z.softmax(1)
+    expected = torch.stack([(p[0, 1] / (1 - p[0, 1])).log(), (p[1, 2] / (1 - p[1, 2])).log()])
+    torch.testing.assert_close(log_odds(z, torch.tensor([1, 2])), expected)
+
+
+def test_the_margin_is_that_of_the_kind_and_class_that_is_surest():
+    def noise(first: float, label: int) -> Noise:
+        return Noise(torch.tensor([[first, 0.0], [0.0, 0.0]]), torch.tensor([label] * 2), [], 0.0, 0)
+
+    identity = nn.Identity()
+    assert margin(identity, [noise(4.0, 0), noise(-6.0, 0)]) == pytest.approx(2.0)
+    assert margin(identity, [noise(4.0, 1), noise(6.0, 1)]) == pytest.approx(-2.0)
+    assert torch.tensor(margin(identity, [noise(float("nan"), 0), noise(0.0, 1)])).isnan()
+
+
+def test_stand_ins_are_of_the_class_to_the_model_and_leave_it_alone(trained):
+    with untouched(trained):
+        signs = stand_ins(trained, [1, 2], parts()[1], seed=0)
+    for kind in signs:
+        assert kind.labels.tolist() == [1] * choose.STAND_INS + [2] * choose.STAND_INS
+        assert (trained.eval()(kind.images).argmax(1) == kind.labels).double().mean() > 0.9
+
+
+def test_a_carried_image_stops_where_it_is_sure_enough():
+    """One weight a class: log-odds are 2x, a step is 0.05 standard deviations of the images."""
+    model = nn.Linear(1, 2, bias=False)
+    model.weight.data = torch.tensor([[-1.0], [1.0]])
+    images, labels = torch.tensor([[-1.0], [1.0], [3.0]]), torch.tensor([1, 1, 1])
+    moved = carried(model, images, labels, steps=3, stride=0.05, target=2.15)
+    torch.testing.assert_close(moved.images, images + torch.tensor([[0.3], [0.1], [0.0]]))
+    assert moved.samples == 9
+
+
+def test_a_learned_image_is_noise_turned_round():
+    model = nn.Linear(1, 2, bias=False)
+    model.weight.data = torch.tensor([[-1.0], [1.0]])
+    image = learned(model, torch.zeros(1, 1), torch.tensor([1]), steps=3, lr=0.1, penalty=0.0).images
+    assert image.item() == pytest.approx(0.3, abs=0.01)  # Adam's first steps are of its rate
+
+
+# --- what is tried
+
+
+def search(forgets: dict[bool, int], noise: bool | None = None) -> list[tuple[bool, int]]:
+    """All tries, where the class is forgotten from a rung on."""
+    tried: list[Try] = []
+    while step := next_try(tried, noise):
+        tried.append(Try(*step, forgotten=step[1] >= forgets[step[0]]))
+    return [(t.noise, t.rung) for t in tried]
+
+
+@pytest.mark.parametrize("lowest", range(len(RATES) + 1))
+@pytest.mark.parametrize("noise", [True, False])
+def test_three_tries_find_the_lowest_rate_that_forgets(lowest, noise):
+    tried = search({noise: lowest}, noise)
+    assert len(tried) == 3 and all(with_noise == noise for with_noise, _ in tried)
+    assert {lowest - 1, lowest} & set(range(len(RATES))) <= {rung for _, rung in tried}
+
+
+@pytest.mark.parametrize("plain, noisy, rest", [(3, 2, [2, 1]), (3, 9, [2, 3]), (0, 0, [0]), (7, 6, [6, 5]), (7, 9, [6])])
+def test_noise_is_tried_a_rung_lower_then_its_neighbour(plain, noisy, rest):
+    assert search({False: plain, True: noisy})[3:] == [(True, rung) for rung in rest]
+
+
+# --- the call
+
+
+@ANY
+def test_it_forgets_what_it_is_asked_to_and_keeps_the_rest(trained, found):
+    _, validation, held = parts()
+    assert evaluate(trained, held)[1] > 80 and evaluate(found.model, held)[1] <= 1
+    assert evaluate(trained, validation)[1] - evaluate(found.model, validation)[1] < 10
+
+
+@ANY
+@pytest.mark.parametrize("make", [convnet, half_frozen], ids=lambda make: make.__name__)
+def test_the_callers_model_stays_as_it_was(make):
+    model = make()
+    retain, validation, _ = parts(30)
+    with untouched(model):
+        one = forget(model, [1], retain, validation, noise=False)
+        again = forget(model, [1], retain, validation, noise=False)
+    assert same_weights(one.model, again.model)
+    if make is half_frozen:
+        assert torch.equal(one.model[0].weight, model[0].weight) and not one.model[0].weight.requires_grad
+        assert not one.model[1].training and one.model[0].training
+
+
+@ANY
+def test_the_chosen_run_is_unsirs_two_passes_at_the_settings_that_are_told(trained, found):
+    from unsir_utils.noise import learn_noise
+    from unsir_utils.unsir import two_passes
+
+    told = dict(found.report.settings)
+    noise = learn_noise(trained, [1], SHAPE, per_class=16, steps=20) if told.pop("noise") else None
+    subset = parts()[0].draw(300)
+    assert told.pop("retain_images") == len(subset)
+    told = {name: value for name, value in told.items() if not name.startswith("noise_")}
+    assert same_weights(two_passes(trained, subset, noise, **told).model, found.model)
+
+
+@ANY
+def test_no_more_passes_than_the_budget(monkeypatch):
+    """Counted by the kernels' own reports and by what is measured."""
+    retain, validation, _ = parts(200)
+    for budget in (3.0, 5.0):
+        result = forget(convnet(), [1], retain, validation, budget=budget)
+        run = 2 * len(retain) + 16 * 20 + 16 * round(50 / 16)
+        spent = sum(n for step, n in result.report.passes.items() if step != "measuring")
+        assert spent <= budget * run and result.report.passes["tries"] == sum(r["passes"] for r in result.tried)
+
+
+@ANY
+def test_the_rule_takes_the_highest_a_dr_of_what_forgets(found):
+    chosen = next(r for r in found.tried if r["chosen"])
+    assert chosen["forgotten"] and chosen["A_Dr"] == max(r["A_Dr"] for r in found.tried if r["forgotten"])
+    assert sum(r["chosen"] for r in found.tried) == 1
+
+
+@ANY
+def test_forget_images_are_not_looked_at_unless_that_is_allowed(monkeypatch):
+    retain, validation, held = parts(40)
+    seen = []
+    monkeypatch.setattr(forgetting, "_accuracy", lambda model, samples: seen.append(samples) or 50.0)
+    forget(convnet(), [1], retain, validation, held_out_forget=held, noise=False)
+    assert all(1 not in samples.labels for samples in seen)
+    forget(convnet(), [1], retain, validation, held_out_forget=held, look=True, noise=False)
+    assert any(1 in samples.labels for samples in seen)
+
+
+def test_the_goal_missed_is_warned_of(monkeypatch):
+    retain, validation, held = parts(40)
+    monkeypatch.setattr(forgetting, "margin", lambda *_: 3.0)
+    with pytest.warns(UserWarning, match="no try within the budget forgot"):
+        report = forget(convnet(), [1], retain, validation, noise=False).report
+    assert "Warning: no try" in str(report)
+    monkeypatch.setattr(forgetting, "margin", lambda *_: -9.0)
+    model = fitted(convnet(), floats(SHAPE, 40))
+    monkeypatch.setattr(forgetting, "RATES", (1e-9,) * 7)
+    with pytest.warns(UserWarning, match="above 1 %, though the stand-ins say forgotten"):
+        forget(model, [1], retain, validation, held_out_forget=held, noise=False)
+
+
+@pytest.mark.parametrize(
+    "after, said", [(88.6, []), (88.4, ["A_Dr fell by 1.6 points on the held-out images, more than 1.5"])]
+)
+def test_a_dr_may_fall_by_one_and_a_half_points(after, said):
+    found = forgetting._warnings({"forgotten": True}, {"A_Dr": (90.0, after), "A_Df": (80.0, 1.0)})
+    assert [text.partition(":")[0] for text in found] == said
+
+
+@ANY
+def test_classes_may_be_named():
+    retain, validation, _ = parts(30)
+    names = ("ant", "bee", "cat", "dog")
+    named = Samples(retain.images, retain.labels, K, names=names)
+    assert forget(convnet(), ["bee"], named, validation, noise=False).report.forget == ("bee",)
+    with pytest.raises(ValueError, match="'emu': choose among ant"):
+        forget(convnet(), ["emu"], named, validation)
+
+
+class Wrapped(nn.Module):
+    def __init__(self, net: nn.Module, end: nn.Module) -> None:
+        super().__init__()
+        self.net, self.end = net, end
+
+    def forward(self, x):
+        return self.end(self.net(x))
+
+
+@ANY
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.DataParallel(convnet()),
+        lambda: torch.compile(convnet(), backend="eager"),
+        lambda: convnet().half(),
+        lambda: convnet().bfloat16(),
+        lambda: Wrapped(convnet(), nn.LogSoftmax(1)),
+        lambda: Wrapped(convnet(), nn.LayerNorm(K)),
+    ],
+    ids=["DataParallel", "compiled", "half", "bfloat16", "LogSoftmax", "layer behind the head"],
+)
+def test_networks_as_people_have_them(make):
+    model, (retain, validation, _) = make(), parts(30)
+    unlearned = forget(model, [1], retain, validation, noise=False).model
+    inner = getattr(model, "module", getattr(model, "_orig_mod", model))
+    assert type(unlearned) is type(inner) and not same_weights(unlearned, inner)
+    assert {p.dtype for p in unlearned.parameters()} == {p.dtype for p in model.parameters()}
+
+
+@ANY
+@pytest.mark.parametrize("model", [HeadFirst(), mlp(), Returns(lambda z: {"logits": z})], ids=["head first", "mlp", "dict"])
+def test_vectors_and_outputs_of_any_form(model):
+    retain, validation, _ = parts(30, (6,))
+    assert forget(model, [1], retain, validation).report.settings["head_factor"] == choose.HEAD_FACTOR
+
+
+@ANY
+def test_several_classes_at_once():
+    retain, validation = (floats(SHAPE, n).without([1, 3]) for n in (40, 20))
+    report = forget(convnet(), [3, 1], retain, validation, noise=True, budget=9).report
+    assert report.forget == ("3", "1") and report.settings["noise"]
+    assert [row["images"] for row in report.by_class] == [5, 0, 5, 0]
+
+
+@ANY
+def test_log_probabilities_are_said_to_be_fine():
+    retain, validation, _ = parts(30)
+    notes = forget(Wrapped(convnet(), nn.LogSoftmax(1)), [1], retain, validation, noise=False).report.notes
+    assert any("log-probabilities" in note for note in notes)
+
+
+@ANY
+def test_pixels_and_a_network_without_one_head():
+    retain, validation = pixels(30).without([1]), pixels(20, seed=1).without([1])
+
+    class TwoHeads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.other = convnet(), convnet(seed=1)
+
+        def forward(self, x):
+            return self.one(x) + self.other(x)
+
+    assert forget(TwoHeads(), [1], retain, validation, noise=False).report.settings["head_factor"] == 1
+
+
+REFUSED = {
+    "a state dict": (lambda: OrderedDict(), {}, "a OrderedDict: expected a torch.nn.Module"),
+    "one output": (lambda: convnet(1), {}, "one output unit for two classes"),
+    "frozen": (lambda: convnet().requires_grad_(False), {}, "unfreeze some"),
+    "mixed": (lambda: nn.Sequential(convnet(), nn.Linear(K, K).half()), {}, "several types"),
+    "a list of names": (convnet, {"classes": "bee"}, "expected a list, such as"),
+    "no names": (convnet, {"classes": ["bee"]}, "names no classes"),
+    "no class": (convnet, {"classes": []}, "no forget class"),
+    "forget in retain": (convnet, {"retain": floats(SHAPE)}, "the retain data contains forget classes"),
+    "forget in validation": (convnet, {"validation": floats(SHAPE)}, r"validation data has images of the classes \[1\]"),
+    "no samples": (convnet, {"retain": [1, 2]}, "retain is a list: expected Samples"),
+    "no validation": (convnet, {"validation": None}, "validation is a NoneType"),
+    "empty validation": (convnet, {"validation": floats(SHAPE).only([])}, "validation data is empty"),
+    "wrong images": (convnet, {"held_out_forget": floats(SHAPE)}, r"has images of the classes \[0, 2, 3\]"),
+    "nothing to look at": (convnet, {"look": True}, "no images to look at"),
+    "budget": (convnet, {"budget": 0}, "budget is 0"),
+    "too small a budget": (convnet, {"budget": 0.5}, "too small for one try"),
+    "noise": (convnet, {"noise": "yes"}, "noise is 'yes'"),
+    "batch": (convnet, {"batch_size": -1}, "batch_size is -1"),
+    "classes differ": (lambda: convnet(7), {}, "7 logits but the retain data has 4"),
+}
+
+
+@pytest.mark.parametrize("make, changed, message", REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_done_is_said_before_any_work(make, changed, message, monkeypatch):
+    monkeypatch.setattr(forgetting, "two_passes", lambda *_, **__: pytest.fail("work began"))
+    retain, validation, _ = parts(30)
+    given = {"classes": [1], "retain": retain, "validation": validation, **changed}
+    with pytest.raises(ValueError, match=message):
+        forget(make(), **given)
+
+
+def test_what_is_compiled_or_cannot_be_copied_is_refused():
+    class Scripted(torch.jit.ScriptModule):
+        pass
+
+    with pytest.raises(ValueError, match="TorchScript"):
+        ready(Scripted())
+    model = mlp()
+    model.kept = model(torch.zeros(1, 6))
+    with pytest.raises(ValueError, match="cannot be copied"):
+        ready(model)
+
+
+NETWORKS = {
+    "resnet18": lambda: M.resnet18(num_classes=K),
+    "mobilenet_v2": lambda: M.mobilenet_v2(num_classes=K, width_mult=0.25),
+    "vit_b_16": lambda: M.VisionTransformer(
+        image_size=32, patch_size=16, num_layers=1, num_heads=2, hidden_dim=16, mlp_dim=16, num_classes=K
+    ),
+    "swin_t": lambda: M.SwinTransformer([4, 4], 12, [1, 1], [1, 2], [4, 4], num_classes=K),
+    "convnext_tiny": lambda: M.ConvNeXt([CNBlockConfig(8, 16, 1), CNBlockConfig(16, None, 1)], num_classes=K),
+    "googlenet": lambda: M.googlenet(num_classes=K, aux_logits=True, init_weights=False),
+}
+
+
+@ANY
+@pytest.mark.parametrize("name", NETWORKS)
+def test_torchvisions_networks_as_they_are(name, monkeypatch):
+    """Of their classes, but as small as their arguments make them; GoogLeNet with its auxiliary heads."""
+    monkeypatch.setattr(choose, "STAND_INS", 1)
+    monkeypatch.setitem(choose.LEARNED, "steps", 1)
+    monkeypatch.setitem(choose.CARRIED, "steps", 1)
+    monkeypatch.setattr(forgetting, "next_try", lambda tried, _: None if tried else (True, 3))
+    monkeypatch.setitem(forgetting.NOISE, "per_class", 2)
+    monkeypatch.setitem(forgetting.NOISE, "steps", 1)
+    retain, validation, _ = parts(8, (3, 32, 32))
+    result = forget(NETWORKS[name](), [1], retain, validation, budget=50, retain_per_class=1)
+    assert result.report.settings["head_factor"] == choose.HEAD_FACTOR and result.tried[0]["noise"]
+
+
+# --- the report
+
+
+@ANY
+def test_the_report_prints_renders_and_is_plain(found):
+    report = found.report
+    assert str(report).startswith("Forgetting 1 by ") and report._repr_markdown_().startswith("**Forgetting 1 by ")
+    assert "| A_Df (%), forget classes" in str(report)
+    about = json.loads(json.dumps(report.as_dict(), allow_nan=False))
+    assert about["by_class"][1]["images"] == 10 and len(about["tried"]) == len(found.tried)
+    assert Report(**about).headline == report.headline
+
+
+def test_of_many_classes_those_that_changed_most_are_shown():
+    rows = [{"class": f"c{i}", "images": 9, "before": 90.0, "after": 90.0 - i} for i in range(30)]
+    rows.append({"class": "gone", "images": 0, "before": float("nan"), "after": float("nan")})
+    text = str(Report(("gone",), (90.0, 75.0), None, (3.0, -4.0), rows, [], {"noise": True}, {}, {}))
+    assert "| c29 " in text and "| c3 " not in text and "more classes changed less" in text
+    assert "| gone " in text and "A_Df not measured" in text

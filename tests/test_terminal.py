@@ -1,0 +1,172 @@
+"""python -m unsir_utils forget"""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import tiny
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from unsir_utils import __main__ as entry
+from unsir_utils.data.paths import REPOSITORY
+from unsir_utils.own import choose, networks, terminal
+
+CLASSES = ("ant", "bee", "cat")
+
+
+def net(n_classes: int = 3) -> nn.Module:
+    return tiny.convnet(n_classes)
+
+
+def no_net() -> str:
+    return "none"
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with images, a checkpoint, and short steps; what is relative lies in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(choose, "STAND_INS", 2)
+    for part, n in (("train", 12), ("val", 3)):
+        for c, name in enumerate(CLASSES):
+            folder = tmp_path / "photos" / part / name
+            folder.mkdir(parents=True)
+            for i in range(n):
+                Image.new("RGB", (9, 8), (80 * c, 10 * i, 40)).save(folder / f"{i}.png")
+    save_file(net().state_dict(), tmp_path / "net.safetensors")
+    return tmp_path
+
+
+def asked(**changed) -> list[str]:
+    given = {
+        "network": f"{__name__}:net", "weights": "net.safetensors", "classes": "bee", "out": "out", "image-size": "8",
+        "budget": "9", "device": "cpu", **{name.replace("_", "-"): value for name, value in changed.items()},
+    }  # fmt: skip
+    options = [[f"--{name}", *([] if value is True else value.split())] for name, value in given.items() if value]
+    return [
+        "forget",
+        given.pop("folder", "photos"),
+        *(word for option in options for word in option if option[0] != "--folder"),
+    ]
+
+
+ANY = pytest.mark.filterwarnings("ignore:no try within:UserWarning", "ignore:A_D:UserWarning")
+
+
+@ANY
+def test_weights_and_a_report_come_out(place, capsys):
+    assert terminal.main(asked()) == 0
+    weights = load_file(place / "out" / "unlearned.safetensors")
+    net().load_state_dict(weights)
+    assert not tiny.same_weights(net(), weights)
+    about = json.loads((place / "out" / "report.json").read_text())
+    assert about["classes"] == [*CLASSES] and about["forget"] == ["bee"] and about["A_Df"] is not None
+    assert [row["images"] for row in about["by_class"]] == [3, 3, 3]
+    printed = capsys.readouterr().out
+    assert (place / "out" / "report.md").read_text().strip() in printed and "Forgetting bee by" in printed
+    assert "A_Df" not in about["tried"][0]
+
+
+@ANY
+def test_with_look_the_images_decide_and_classes_may_be_numbers(place):
+    assert terminal.main(asked(classes="1", look=True, grey=False)) == 0
+    about = json.loads((place / "out" / "report.json").read_text())
+    assert about["forget"] == ["bee"] and "A_Df" in about["tried"][0]
+
+
+@ANY
+def test_one_channel_and_its_statistics(place, monkeypatch):
+    grey = nn.Sequential(nn.Conv2d(1, 3, 1), net())
+    monkeypatch.setattr(sys.modules[__name__], "net", lambda: grey)
+    torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in grey.state_dict().items()}}, "grey.pt")
+    assert terminal.main(asked(weights="grey.pt", grey=True, mean="0.5", std="0.25")) == 0
+
+
+@ANY
+def test_a_folder_without_a_split_is_warned_of(place):
+    with pytest.warns(UserWarning, match="has no val/ or test/"):
+        assert terminal.main(asked(folder="photos/train")) == 0
+
+
+def test_nothing_is_overwritten(place, capsys):
+    (place / "out").mkdir()
+    assert terminal.main(asked()) == 1
+    assert "nothing is overwritten" in capsys.readouterr().err and not list((place / "out").iterdir())
+
+
+def scripted(place) -> None:
+    module = nn.Linear(2, 2)
+    torch.jit.trace(module, torch.zeros(1, 2)).save(str(place / "net.pt"))
+
+
+def pickled(place) -> None:
+    torch.save(net(), place / "net.pt")
+
+
+def other(place) -> None:
+    torch.save(net(7).state_dict(), place / "net.pt")
+
+
+def text(place) -> None:
+    (place / "net.pt").write_text("no weights")
+
+
+def tensors(place) -> None:
+    torch.save([1, 2], place / "net.pt")
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (scripted, "is TorchScript, a program"),
+        (pickled, "without unpickling, which could run code"),
+        (other, "the weights of another network"),
+        (text, "cannot be read"),
+        (tensors, "holds no state_dict"),
+        (lambda place: None, "no file net.pt"),
+    ],
+    ids=["TorchScript", "pickle", "another network", "text", "no weights", "no file"],
+)
+def test_a_checkpoint_that_cannot_be_taken_is_refused(make, message, place, capsys):
+    make(place)
+    assert terminal.main(asked(weights="net.pt")) == 1
+    assert message in capsys.readouterr().err and not (place / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"network": "resnet1"}, "'resnet1' is no network of torchvision's"),
+        ({"network": "nowhere:net"}, "nowhere:net cannot be imported"),
+        ({"network": f"{__name__}:no_net"}, "returns a str"),
+        ({"arguments": '{"width":2}'}, "cannot be called with {'width': 2}"),
+        ({"arguments": "[3]"}, "expected a JSON object"),
+        ({"classes": "dog"}, "'dog': choose among ant, bee, cat"),
+        ({"classes": "ant bee cat"}, "all 3 classes are to be forgotten"),
+        ({"classes": "5"}, "class 5 is out of range"),
+        ({"mean": "0.5"}, "--mean and --std belong together"),
+        ({"mean": "0.5", "std": "0.5"}, "expected 3 numbers each"),
+        ({"image_size": "0"}, "image_size is 0"),
+        ({"folder": "nowhere"}, "no folder"),
+        ({"device": "abacus"}, "unknown device 'abacus'"),
+    ],
+)
+def test_what_cannot_be_done_is_said(changed, message, place, capsys):
+    assert terminal.main(asked(**changed)) == 1
+    assert message in capsys.readouterr().err and not (place / "out").exists()
+
+
+def test_a_network_of_torchvisions_by_its_name():
+    assert networks.build("squeezenet1_0", {"num_classes": 3}).classifier[1].out_channels == 3
+
+
+def test_the_help_says_what_goes_in_and_comes_out():
+    assert entry.__doc__ and "forget" in entry.__doc__
+    command = [sys.executable, "-m", "unsir_utils", "forget", "--help"]
+    said = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    assert all(word in said for word in ("FOLDER", "--network", "unlearned.safetensors", "Nothing is ever overwritten"))

@@ -1,0 +1,136 @@
+"""Which rates, and whether noise is needed: tried in turn, and judged without any image of the class to forget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..engine.forward import forward
+from ..engine.precision import exact_cuda
+from ..engine.samples import Samples, channels_last
+from ..engine.state import mode, seeded, with_gradients
+from ..noise import Noise, accumulate_gradient, frozen
+
+RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # of the impair pass
+REPAIR = 0.1  # of that, the rate of the repair pass
+HEAD_FACTOR = 30.0  # of either, the head's
+FORGOTTEN = -4.0  # nats: where the margin on stand-ins is no higher, the class counts as forgotten
+TOLERATED = 1.5  # points of A_Dr
+STAND_INS = 16  # of each kind, a class
+LEARNED: dict[str, Any] = {"steps": 40, "lr": 0.1, "penalty": 1e-4}
+CARRIED: dict[str, Any] = {"steps": 20, "stride": 0.05, "target": 3.0}  # in the pixels' deviations; in nats
+
+
+def stand_ins(model: nn.Module, forget: Sequence[int], held_out: Samples, seed: int) -> list[Noise]:
+    """Images that the model is sure are of the forget classes, of two kinds: learned from noise, and held-out images of
+    other classes that are carried there.
+
+    They stand in for images of the class in measuring, never in the passes. Either kind alone says "forgotten" of some
+    networks that are not.
+    """
+    device, shape = held_out.device, held_out.shape
+    labels = torch.tensor(forget, device=device).repeat_interleave(STAND_INS)
+    with seeded(seed):
+        start = torch.randn(len(labels), *shape, dtype=torch.float32).to(device)
+        places = torch.randint(len(held_out), (len(labels),)).to(device)
+    with frozen(model), mode(model, False), seeded(seed, device):
+        return [learned(model, start, labels, **LEARNED), carried(model, held_out.inputs(places), labels, **CARRIED)]
+
+
+@exact_cuda()
+@with_gradients
+def learned(model: nn.Module, images: Tensor, labels: Tensor, steps: int, lr: float, penalty: float) -> Noise:
+    """UNSIR's noise with its objective turned round: minimises CE(f(N), y) + penalty * |N|^2 with Adam, from `images`.
+
+    What comes of it is known as a class impression.
+    """
+    start, losses = time.perf_counter(), []
+    images = images.clone().requires_grad_()
+    optimiser = torch.optim.Adam([images], lr=lr)
+    weight = torch.full((len(labels),), 1 / STAND_INS, device=images.device)
+    for _ in range(steps):
+        optimiser.zero_grad(set_to_none=True)
+        losses.append(accumulate_gradient(model, images, labels, -weight, -penalty))
+        optimiser.step()
+    return Noise(images.detach(), labels, torch.stack(losses).tolist(), time.perf_counter() - start, steps * len(labels))
+
+
+@exact_cuda()
+@with_gradients
+def carried(model: nn.Module, images: Tensor, labels: Tensor, steps: int, stride: float, target: float) -> Noise:
+    """`images` as a targeted attack changes them: by the gradient's signs, until the label's log-odds reach `target`."""
+    start, losses = time.perf_counter(), []
+    stride *= images.std().item()
+    for _ in range(steps):
+        images = images.detach().clone().requires_grad_()
+        odds = log_odds(forward(model, channels_last(images.clone())), labels)
+        (gradient,) = torch.autograd.grad(odds.sum(), images)
+        going = (odds < target).view(-1, *[1] * (images.dim() - 1))
+        images = images.detach() + stride * gradient.sign() * going
+        losses.append(-odds.mean().item())
+    return Noise(images.detach(), labels, losses, time.perf_counter() - start, steps * len(labels))
+
+
+def log_odds(z: Tensor, labels: Tensor) -> Tensor:
+    """[n], in nats: of each label against all other classes, from logits [n, K]."""
+    own = nn.functional.one_hot(labels, z.shape[1]).bool()
+    return z[own] - z.masked_fill(own, float("-inf")).logsumexp(1)
+
+
+@torch.no_grad()
+def margin(model: nn.Module, signs: Sequence[Noise]) -> float:
+    """How sure the model is that stand-ins are of their class: the mean log-odds of a kind and class, the highest of all."""
+    found = []
+    with mode(model, False):
+        for kind in signs:
+            odds = log_odds(forward(model, kind.images), kind.labels).double()
+            found += [odds[kind.labels == c].mean() for c in kind.labels.unique()]
+    return torch.stack(found).max().item()  # nan where one is
+
+
+@dataclass(frozen=True)
+class Try:
+    """Passes with or without noise at the impair rate of a rung of RATES, and whether the class was forgotten then."""
+
+    noise: bool
+    rung: int
+    forgotten: bool
+
+
+def next_try(tried: Sequence[Try], noise: bool | None) -> tuple[bool, int] | None:
+    """(whether with noise, rung) to try after these; None where nothing is left to find out.
+
+    The lowest rate that forgets is sought by halving the ladder; lower ones spare A_Dr. noise: with it, without it, or
+    (None) first without it, then with it from one rung lower, at which it may do what the passes alone did not.
+    """
+    first = bool(noise)
+    low, high = _bracket(tried, first)
+    if low < high:
+        return first, (low + high) // 2
+    if noise is not None:
+        return None
+    start = min(max(high - 1, 0), len(RATES) - 1)
+    others = [t for t in tried if t.noise]
+    if not others:
+        return True, start
+    low, high = _bracket(tried, True)
+    step = start - 1 if others[0].forgotten else start + 1
+    untried = 0 <= step < len(RATES) and all(t.rung != step for t in others)
+    return (True, step) if untried else None
+
+
+def _bracket(tried: Sequence[Try], noise: bool) -> tuple[int, int]:
+    """The lowest rung that may still be the lowest that forgets, and the lowest that is known to."""
+    mine = [t for t in tried if t.noise == noise]
+    high = min((t.rung for t in mine if t.forgotten), default=len(RATES))
+    return max((t.rung + 1 for t in mine if not t.forgotten and t.rung < high), default=0), high
+
+
+def batch_size_for(retain: Samples) -> int:
+    """Some thirty steps a pass, in batches of 16 to 128."""
+    return next((size for size in (16, 32, 64) if len(retain) <= 30 * size), 128)

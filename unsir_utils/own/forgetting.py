@@ -1,0 +1,345 @@
+"""One call for anyone's own network: forget classes at rates that it chooses within a budget."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import metrics
+from ..engine import checks
+from ..engine.datasets import label_number
+from ..engine.samples import Samples
+from ..engine.state import with_gradients
+from ..engine.training import head
+from ..noise import Noise, learn_noise
+from ..settings import best_record
+from ..unsir import Unlearned, two_passes
+from .choose import FORGOTTEN, HEAD_FACTOR, RATES, REPAIR, TOLERATED, Try, batch_size_for, margin, next_try, stand_ins
+from .networks import of_log_probabilities, ready
+from .report import Report
+
+NOISE: dict[str, Any] = {
+    "per_class": 16,
+    "steps": 20,
+}  # of learn_noise; its defaults cost more passes than all tries of a small retain set
+
+
+@dataclass(frozen=True, eq=False)
+class Forgotten:
+    """model: the network, unlearned, a copy; tried: a record a try; report: prints in a terminal and renders in Jupyter."""
+
+    model: nn.Module
+    tried: list[dict[str, Any]]
+    report: Report
+
+
+@with_gradients
+def forget(
+    model: nn.Module,
+    classes: Iterable[int | str],
+    retain: Samples,
+    validation: Samples,
+    *,
+    held_out_forget: Samples | None = None,
+    look: bool = False,
+    noise: bool | None = None,
+    budget: float = 5.0,
+    retain_per_class: int = 300,
+    batch_size: int | None = None,
+    seed: int = 0,
+) -> Forgotten:
+    """Erases classes from a copy of `model`, without any image of them, at rates chosen on held-out images of the others.
+
+    classes: by number, or by name where `retain` has names.
+    retain: training images of the other classes, of which `retain_per_class` of each are drawn for the passes.
+    validation: images of the other classes that the network never saw; they choose and measure.
+    held_out_forget: images of the forget classes, to report A_Df. With look=True they decide, too.
+    noise: with UNSIR's noise, without it (its two passes alone), or (None) whichever keeps more.
+    budget: image passes in all, in runs of UNSIR on the retain subset; the measuring at the end is not counted.
+
+    Rates are tried on a ladder, and of those that forget the ones with the highest A_Dr on `validation` taken
+    (`settings.best_record`). A class counts as forgotten where the network is sure that stand-ins are not of it: images
+    made so that the original is sure that they are (`choose.stand_ins`).
+
+    RESULTS_GO_HERE
+
+    Any nn.Module classifier with at least two outputs will do; frozen parameters stay. The copy is taken out of
+    DataParallel and torch.compile. Weights in half precision are brought to float32 and back. The data goes where the model
+    is. A LogSoftmax at the end may stay. The paper's claims are about A_Dr and A_Df, and so is the choice: an A_Df of 0 does
+    not say that the weights hold nothing of the class.
+
+    Raises ValueError before any work, as `unsir` does; and for TorchScript, a single output unit, a budget too small for a
+    try. Warns where the goal is missed: A_Df of at most 1 % at most 1.5 points of A_Dr below the original.
+    """
+    copied, dtype = ready(model)
+    request = _request(copied, classes, retain, validation, held_out_forget, look, retain_per_class, batch_size, seed)
+    if noise not in (None, True, False):
+        raise ValueError(f"noise is {noise!r}: expected True, False, or None for whichever keeps more")
+    checks.positive(budget=budget)
+    search = _Search(request, budget)
+    search.run(noise)
+    report = _report(search)
+    for text in report.warnings:
+        warnings.warn(text, stacklevel=3)  # past the decorator
+    assert search.best is not None
+    return Forgotten(search.best[1].model.to(dtype), report.tried, report)
+
+
+@dataclass(frozen=True, eq=False)
+class _Request:
+    """What was asked for, checked, on one device. subset: what the passes see; watched: what chooses among tries."""
+
+    model: nn.Module
+    forget: list[int]
+    subset: Samples
+    watched: Samples
+    validation: Samples
+    held_out_forget: Samples | None
+    look: bool
+    batch_size: int
+    head_factor: float
+    seed: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.subset.names or tuple(str(c) for c in range(self.subset.n_classes))
+
+
+def _request(
+    model: nn.Module,
+    classes: Iterable[int | str],
+    retain: Samples,
+    validation: Samples,
+    held_out_forget: Samples | None,
+    look: bool,
+    retain_per_class: int,
+    batch_size: int | None,
+    seed: int,
+) -> _Request:
+    device = next(model.parameters()).device
+    for name, given in (("retain", retain), ("validation", validation), ("held_out_forget", held_out_forget)):
+        if not isinstance(given, Samples) and not (given is None and name == "held_out_forget"):
+            raise ValueError(f"{name} is a {type(given).__name__}: expected Samples, as by Samples.from_dataset")
+    retain, validation = retain.to(device), validation.to(device)
+    forget = checks.forget_classes(_numbers(classes, retain), retain.n_classes)
+    if len(retain) and checks.output_width(model, retain.inputs(slice(0, 2))) == 1:
+        raise ValueError(
+            "the model has one output unit for two classes: give it two, the logits (0, z), as by a module that returns "
+            "torch.cat([torch.zeros_like(z), z], 1)"
+        )
+    checks.counts(retain_per_class=retain_per_class, batch_size=batch_size or 2)
+    subset = retain.draw(retain_per_class, seed)
+    batch_size = batch_size or batch_size_for(subset)
+    checks.trainable(model, subset, batch_size)
+    checks.retain_set(retain, forget)
+    checks.samples_for(model, validation, "validation data")
+    _only_of(validation, forget, False, "validation data")
+    if held_out_forget is not None:
+        held_out_forget = held_out_forget.to(device)
+        checks.samples_for(model, held_out_forget, "held_out_forget")
+        _only_of(held_out_forget, forget, True, "held_out_forget")
+    elif look:
+        raise ValueError("look is True, but there are no images to look at: pass held_out_forget, or leave it out")
+    watched = validation.draw(max(1, math.ceil(len(subset) / 2 / len(validation.labels.unique()))), seed)
+    head_factor = _head_factor(model, subset)
+    return _Request(model, forget, subset, watched, validation, held_out_forget, look, batch_size, head_factor, seed)
+
+
+def _numbers(classes: Iterable[int | str], retain: Samples) -> list[Any]:
+    if isinstance(classes, str) or not isinstance(classes, Iterable):
+        raise ValueError(f"classes is {classes!r}: expected a list, such as [3] or ['cat']")
+    return [label_number(c, retain.names) if isinstance(c, str) else c for c in classes]
+
+
+def _only_of(samples: Samples, forget: list[int], wanted: bool, what: str) -> None:
+    """Raises ValueError where some sample is (wanted: is not) of a forget class."""
+    found = set(samples.labels.unique().tolist())
+    if wrong := sorted(found - set(forget) if wanted else found & set(forget)):
+        advice = f"only({forget})" if wanted else f"without({forget}), and the rest, if it may be used, as held_out_forget"
+        raise ValueError(f"the {what} has images of the classes {wrong}: pass samples.{advice}")
+
+
+def _head_factor(model: nn.Module, retain: Samples) -> float:
+    """1 where no single layer yields the logits, so that all learns at one rate."""
+    try:
+        head(model, retain.inputs(slice(0, 2)))
+    except ValueError:
+        return 1.0
+    return HEAD_FACTOR
+
+
+class _Search:
+    """The tries, as they are made: what each costs, what came of it, and the best network so far."""
+
+    def __init__(self, request: _Request, budget: float) -> None:
+        self.request = request
+        self.noise: Noise | None = None
+        self.tries: list[Try] = []
+        self.records: list[dict[str, Any]] = []
+        self.best: tuple[dict[str, Any], Unlearned] | None = None
+        self.passes, self.seconds = dict[str, int](), dict[str, float]()
+        subset, n_noise = request.subset, NOISE["per_class"] * len(request.forget)
+        self.copies = max(1, round(len(subset) / len(subset.labels.unique()) / NOISE["per_class"]))  # as many as of a class
+        self.of_learning, self.of_noise = n_noise * NOISE["steps"], n_noise * self.copies
+        self.allowed = budget * (2 * len(subset) + self.of_noise + self.of_learning)
+        start = time.perf_counter()
+        self.signs = stand_ins(request.model, request.forget, request.watched, request.seed)
+        self.n_signs = sum(map(len, self.signs))
+        self.before = margin(request.model, self.signs)
+        self._count("stand-ins", sum(s.samples for s in self.signs) + self.n_signs, time.perf_counter() - start)
+
+    def run(self, noise: bool | None) -> None:
+        while (step := next_try(self.tries, noise)) and self._affordable(step[0]):
+            self._try(*step)
+        if self.best is None:
+            least = (sum(self.passes.values()) + self._cost(bool(noise))) / self.allowed
+            raise ValueError(
+                f"the budget is too small for one try: {least:.2g} times as much is needed, or more retain data"
+            )
+
+    def _cost(self, noise: bool) -> int:
+        request = self.request
+        measured = len(request.watched) + self.n_signs + (len(request.held_out_forget or ()) if request.look else 0)
+        learned = self.of_learning if noise and self.noise is None else 0
+        return 2 * len(request.subset) + measured + (self.of_noise if noise else 0) + learned
+
+    def _affordable(self, noise: bool) -> bool:
+        return sum(self.passes.values()) + self._cost(noise) <= self.allowed
+
+    def _count(self, step: str, passes: int, seconds: float) -> None:
+        self.passes[step] = self.passes.get(step, 0) + passes
+        self.seconds[step] = self.seconds.get(step, 0.0) + seconds
+
+    def _try(self, noise: bool, rung: int) -> None:
+        request = self.request
+        rates: dict[str, Any] = {"impair_lr": RATES[rung], "repair_lr": RATES[rung] * REPAIR}
+        passes, start = self._cost(noise), time.perf_counter()
+        found = two_passes(request.model, request.subset, self._noise() if noise else None, **rates, **self.common)
+        record = {"noise": noise, **rates, **self._measured(found.model)}
+        seconds = time.perf_counter() - start
+        self._count("tries", passes, seconds)
+        self.tries.append(Try(noise, rung, record["forgotten"] or math.isnan(record["margin"])))  # diverged: lower, too
+        self.records.append({**record, "passes": passes, "seconds": seconds})
+        if self.best is None or _better(record, self.best[0]):
+            self.best = record, found
+
+    @property
+    def common(self) -> dict[str, Any]:
+        request = self.request
+        return dict(copies=self.copies, batch_size=request.batch_size, head_factor=request.head_factor, seed=request.seed)
+
+    def _noise(self) -> Noise:
+        request = self.request
+        if self.noise is None:
+            self.noise = learn_noise(request.model, request.forget, request.subset.shape, seed=request.seed, **NOISE)
+        return self.noise
+
+    def _measured(self, model: nn.Module) -> dict[str, Any]:
+        """What a try is judged by."""
+        request = self.request
+        found = {"A_Dr": _accuracy(model, request.watched), "margin": margin(model, self.signs)}
+        if request.look and request.held_out_forget is not None:
+            found["A_Df"] = _accuracy(model, request.held_out_forget)
+            return {**found, "forgotten": found["A_Df"] <= 1}
+        return {**found, "forgotten": found["margin"] <= FORGOTTEN}
+
+
+def _accuracy(model: nn.Module, samples: Samples) -> float:
+    return metrics.evaluate(model, samples)[1]
+
+
+def _better(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """By the project's rule; where no A_Df is to be had, the margin takes its place."""
+    ranked = [{"A_Dr": r["A_Dr"], "A_Df": r.get("A_Df", r["margin"])} for r in (other, one)]
+    return best_record(ranked, tolerance=1.0 if "A_Df" in one else FORGOTTEN) is ranked[1]
+
+
+def _report(search: _Search) -> Report:
+    request = search.request
+    assert search.best is not None
+    record, found = search.best
+    start = time.perf_counter()
+    parts = {"A_Dr": request.validation, "A_Df": request.held_out_forget}
+    measured = {
+        name: [metrics.per_class_accuracy(model, part) for model in (request.model, found.model)]
+        for name, part in parts.items()
+        if part is not None
+    }
+    mean = {name: (_over_all(both[0], parts[name]), _over_all(both[1], parts[name])) for name, both in measured.items()}
+    seconds = {**search.seconds, "measuring": time.perf_counter() - start}
+    looked_at = sum(2 * len(part) for part in parts.values() if part is not None)
+    used = {"noise_per_class": NOISE["per_class"], "noise_steps": NOISE["steps"]} if record["noise"] else {}
+    rates = {name: record[name] for name in ("noise", "impair_lr", "repair_lr")}
+    return Report(
+        forget=tuple(request.names[c] for c in request.forget),
+        A_Dr=mean["A_Dr"],
+        A_Df=mean.get("A_Df"),
+        left=(search.before, record["margin"]),
+        by_class=_by_class(request, measured),
+        tried=[{**r, "chosen": {**r, **rates} == r} for r in search.records],
+        settings={**rates, **search.common, **used, "retain_images": len(request.subset)},
+        passes={**search.passes, "measuring": looked_at},
+        seconds=seconds,
+        warnings=_warnings(record, mean),
+        notes=_notes(request, search.records, record),
+    )
+
+
+def _over_all(of_class: Tensor, samples: Samples | None) -> float:
+    """The accuracy over all samples, from that on each class."""
+    assert samples is not None
+    share = samples.labels.bincount(minlength=samples.n_classes).double() / len(samples)
+    return (of_class.nan_to_num() * share).sum().item()
+
+
+def _by_class(request: _Request, measured: dict[str, list[Tensor]]) -> list[dict[str, Any]]:
+    rows = []
+    for c, name in enumerate(request.names):
+        samples = request.held_out_forget if c in request.forget else request.validation
+        both = measured.get("A_Df" if c in request.forget else "A_Dr", [torch.full((len(request.names),), math.nan)] * 2)
+        images = 0 if samples is None else int((samples.labels == c).sum())
+        rows.append({"class": name, "images": images, "before": both[0][c].item(), "after": both[1][c].item()})
+    return rows
+
+
+def _warnings(record: dict[str, Any], mean: dict[str, tuple[float, float]]) -> list[str]:
+    """Where the goal was missed."""
+    found, lost = [], mean["A_Dr"][0] - mean["A_Dr"][1]
+    more = "give more retain images or a larger budget"
+    if not record["forgotten"]:
+        found.append(f"no try within the budget forgot; of all tries this one is nearest to it: {more}")
+    elif "A_Df" in mean and mean["A_Df"][1] > 1:
+        found.append(f"A_Df is {mean['A_Df'][1]:.1f} %, above 1 %, though the stand-ins say forgotten: let look=True decide")
+    if lost > TOLERATED:
+        found.append(f"A_Dr fell by {lost:.1f} points on the held-out images, more than {TOLERATED}: {more}")
+    return found
+
+
+def _notes(request: _Request, records: list[dict[str, Any]], record: dict[str, Any]) -> list[str]:
+    notes = []
+    if not record["noise"]:
+        notes.append(f"What was run is UNSIR's two passes, without the noise that is its idea. {_with_noise(records)}")
+    if request.held_out_forget is None:
+        notes.append("A_Df was not measured. The margin on stand-ins orders settings as A_Df does, but is no accuracy.")
+    if request.head_factor == 1:
+        notes.append("No single layer yields the logits, so that the head learned at the rate of the rest.")
+    if of_log_probabilities(request.model, request.subset):
+        notes.append("The network gives log-probabilities, which is as good as logits here.")
+    notes.append("That the class is no longer named does not say that the weights hold nothing of it.")
+    return notes
+
+
+def _with_noise(records: list[dict[str, Any]]) -> str:
+    with_noise = [r for r in records if r["noise"]]
+    if not with_noise:
+        return "With noise nothing was tried."
+    if any(r["forgotten"] for r in with_noise):
+        return "With noise A_Dr was no higher."
+    return f"With noise, tried at {', '.join(str(r['impair_lr']) for r in with_noise)}, the class was not forgotten."

@@ -1,0 +1,136 @@
+"""Networks as people have them: made ready for the kernels, or refused with what to do; built and loaded by name."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..engine import checks
+from ..engine.forward import forward
+from ..engine.samples import Samples
+from ..engine.state import mode
+
+WRAPPERS = ("module", "_orig_mod")  # where DataParallel and torch.compile keep the network
+STATES = ("state_dict", "model_state_dict", "model", "network", "net")  # where a checkpoint keeps its weights
+
+
+def ready(model: nn.Module) -> tuple[nn.Module, torch.dtype]:
+    """(a copy that the kernels run on, the precision of the weights of `model`).
+
+    The copy is taken out of DataParallel and torch.compile and brought to float32. Raises ValueError for what can be none.
+    """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"the model is a {type(model).__name__}: expected a torch.nn.Module, with its weights loaded")
+    model = unwrapped(model)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ValueError(
+            "the model is TorchScript, whose compiled code may have fixed it in eval mode and cannot be looked into for its "
+            "layers: build it from its Python class and load its state_dict()"
+        )
+    dtypes = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    if len(dtypes) > 1:
+        found = ", ".join(sorted(map(str, dtypes)))
+        raise ValueError(f"the model's weights are of several types ({found}): bring them to one, as by model.float()")
+    checks.unfrozen(model)
+    try:
+        copied = copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"the model cannot be copied ({error}): take off what torch.nn.utils.weight_norm or the like put on it, or "
+            "keep no outputs and open files in it"
+        ) from error
+    return copied.float(), dtypes.pop()
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    kinds = (nn.DataParallel, nn.parallel.DistributedDataParallel, torch._dynamo.eval_frame.OptimizedModule)
+    while isinstance(model, kinds):
+        model = next(getattr(model, name) for name in WRAPPERS if hasattr(model, name))
+    return model
+
+
+@torch.no_grad()
+def of_log_probabilities(model: nn.Module, samples: Samples) -> bool:
+    """Whether a LogSoftmax ends the model. The loss does not mind: it normalises once more, which changes nothing."""
+    with mode(model, False):
+        return bool(forward(model, samples.inputs(slice(0, 2))).logsumexp(1).abs().max() < 1e-3)
+
+
+def build(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """A network by "module:function", which is called with the arguments, or by torchvision's name for it."""
+    if ":" not in name:
+        import torchvision
+
+        if name not in torchvision.models.list_models():
+            raise ValueError(f"{name!r} is no network of torchvision's: expected one, as resnet18, or module:function")
+        return _called(name, lambda: torchvision.models.get_model(name, weights=None, **arguments), arguments)
+    module, _, function = name.partition(":")
+    try:
+        make = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{name} cannot be imported ({error}): run where `import {module}` works") from error
+    return _called(name, lambda: make(**arguments), arguments)
+
+
+def _called(name: str, make: Any, arguments: dict[str, Any]) -> nn.Module:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of initialisations, which the checkpoint replaces
+            model = make()
+    except TypeError as error:
+        raise ValueError(f"{name} cannot be called with {arguments}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"{name} returns a {type(model).__name__}: expected a torch.nn.Module")
+    return model
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Loads a checkpoint into the model: safetensors, or what torch.save wrote, of which only tensors are read.
+
+    Nothing is unpickled that could run code. Raises ValueError for TorchScript, and for weights of another network.
+    """
+    found = _weights(path)
+    for prefix in ("module.", "_orig_mod.", "model."):
+        alien = not any(key.startswith(prefix) for key in model.state_dict())
+        if alien and all(key.startswith(prefix) for key in found):
+            found = {key.removeprefix(prefix): value for key, value in found.items()}
+    try:
+        model.load_state_dict(found)
+    except RuntimeError as error:
+        raise ValueError(f"{path} holds the weights of another network: {error}") from error
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise ValueError(f"no file {path}: expected a checkpoint, .safetensors or what torch.save wrote")
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path} cannot be read as safetensors ({error})") from error
+    if zipfile.is_zipfile(path) and any(n.endswith("constants.pkl") for n in zipfile.ZipFile(path).namelist()):
+        raise ValueError(
+            f"{path} is TorchScript, a program and not only weights: loading it would run code that it brings. Save "
+            "model.state_dict() with torch.save or safetensors"
+        )
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # what zip, pickle and storage raise
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{path} cannot be read without unpickling, which could run code ({why}): save model.state_dict(), not the model"
+        ) from error
+    while isinstance(found, dict) and (inner := next((found[k] for k in STATES if isinstance(found.get(k), dict)), None)):
+        found = inner
+    if not (isinstance(found, dict) and found and all(isinstance(v, torch.Tensor) for v in found.values())):
+        raise ValueError(f"{path} holds no state_dict: save model.state_dict(), alone or as 'state_dict' in a dict")
+    return found

@@ -1,0 +1,151 @@
+"""`forget` from a terminal: a folder of images and a checkpoint in, the unlearned weights and a report out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+EPILOG = """\
+FOLDER holds one sub-folder of images a class, or train/ and val/ (or test/) that do. Classes are numbered in the order of
+their names, as torchvision's ImageFolder does. val/ (else test/, else a fifth of each class) is held out: rates are chosen
+and accuracies measured there. The passes see train/ without the classes to forget, and so does the choice: their held-out
+images only say at the end what came of it. With --look they decide.
+
+OUT is a new folder: unlearned.safetensors, report.json, report.md. Nothing is ever overwritten.
+
+example:
+  python -m unsir_utils forget photos --network resnet18 --weights cats.safetensors --classes tabby siamese --out forgotten
+"""
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    sys.path.insert(0, os.getcwd())  # for module:function
+    asked = _parser().parse_args(arguments)
+    try:
+        _forget(asked)
+    except (ValueError, OSError, RuntimeError) as error:
+        print(f"python -m unsir_utils forget: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m unsir_utils", description="UNSIR on a network of your own.")
+    commands = parser.add_subparsers(required=True, metavar="forget")
+    raw = argparse.RawDescriptionHelpFormatter
+    forget = commands.add_parser(
+        "forget", help="unlearn classes of your own network", epilog=EPILOG, formatter_class=raw,
+        description="Unlearns classes of a trained network, at rates chosen on held-out images of the other classes.",
+    )  # fmt: skip
+    add = forget.add_argument
+    add("folder", type=Path, metavar="FOLDER", help="the images; see below")
+    add("--network", required=True, metavar="NAME", help="module:function that returns it, or torchvision's name of it")
+    add("--arguments", type=json.loads, default=None, metavar="JSON",
+        help='what it is called with; default for torchvision: {"num_classes": sub-folders}, else none')  # fmt: skip
+    add("--weights", required=True, type=Path, metavar="FILE", help=".safetensors, or a state_dict that torch.save wrote")
+    add("--classes", required=True, nargs="+", metavar="CLASS", help="to forget: names of sub-folders, or numbers")
+    add("--out", required=True, type=Path, metavar="OUT", help="a new folder for what comes out")
+    add("--image-size", type=int, default=224, metavar="PIXELS", help="images are resized and cropped to it (%(default)s)")
+    add("--mean", type=float, nargs="+", default=None, help="of each channel, as trained with; default: ImageNet's")
+    add("--std", type=float, nargs="+", default=None, help="the same")
+    add("--grey", action="store_true", help="the network takes one channel")
+    add("--retain-per-class", type=int, default=300, metavar="N", help="images a class that the passes see (%(default)s)")
+    add("--batch-size", type=int, default=None, metavar="N", help="default: by the number of images")
+    add("--budget", type=float, default=5.0, metavar="RUNS", help="image passes in all, in runs of UNSIR (%(default)s)")
+    add("--look", action="store_true", help="held-out images of the classes to forget may decide")
+    add("--device", default=None, help="cpu, cuda or cuda:1; default: the GPU where there is one")
+    add("--seed", type=int, default=0)
+    return parser
+
+
+def _forget(asked: argparse.Namespace) -> None:
+    from ..engine import precision
+
+    if asked.out.exists():
+        raise ValueError(f"{asked.out} is there already: name a new folder, nothing is overwritten")
+    device = precision.device(asked.device)
+    train, held_out = _images(asked)
+    model = _network(asked, train.n_classes).to(device)
+    found = _unlearned(model, asked, train, held_out)
+    _write(found, asked, held_out.names)
+    print(found.report)
+    print(f"\nWritten: {asked.out}/unlearned.safetensors, report.json, report.md")
+
+
+def _images(asked: argparse.Namespace) -> tuple[Any, Any]:
+    """The folder as (train, held out)."""
+    from ..data.folders import read_folder
+    from ..data.sets import TEST_SHARE, cut
+    from ..engine import checks
+    from ..engine.samples import Samples
+
+    checks.counts(image_size=asked.image_size)
+    raw = read_folder(str(asked.folder), asked.image_size)
+    mean, std = _statistics(asked)
+
+    def samples(images: Any, labels: Any) -> Samples:
+        grey = images.float().mean(1, keepdim=True).round().to(images.dtype) if asked.grey else images
+        return Samples(grey, labels, len(raw.classes), mean, std, tuple(raw.classes))
+
+    train = samples(*raw.train)
+    held = raw.validation or raw.test
+    if held is None:
+        warnings.warn(
+            f"{asked.folder} has no val/ or test/: a fifth of each class is held out, which flatters a network that was "
+            "trained on it; give images that it never saw",
+            stacklevel=1,
+        )
+        return cut(train, TEST_SHARE)
+    return train, samples(*held)
+
+
+def _statistics(asked: argparse.Namespace) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    channels = 1 if asked.grey else 3
+    if (asked.mean is None) != (asked.std is None):
+        raise ValueError("--mean and --std belong together: give both, or none for ImageNet's")
+    if asked.mean is None:
+        return (IMAGENET[0][:channels], IMAGENET[1][:channels])
+    if len(asked.mean) != channels or len(asked.std) != channels or not all(s > 0 for s in asked.std):
+        raise ValueError(f"--mean {asked.mean} and --std {asked.std}: expected {channels} numbers each, std above 0")
+    return tuple(asked.mean), tuple(asked.std)
+
+
+def _network(asked: argparse.Namespace, n_classes: int) -> Any:
+    from .networks import build, load_weights
+
+    default = {} if ":" in asked.network else {"num_classes": n_classes}
+    if asked.arguments is not None and not isinstance(asked.arguments, dict):
+        raise ValueError(f"--arguments is {asked.arguments!r}: expected a JSON object")
+    model = build(asked.network, default if asked.arguments is None else asked.arguments)
+    load_weights(model, asked.weights)
+    return model.eval()
+
+
+def _unlearned(model: Any, asked: argparse.Namespace, train: Any, held_out: Any) -> Any:
+    from ..engine.datasets import label_number
+    from .forgetting import forget
+
+    names = train.names
+    classes = [label_number(c if c in names or not c.isdecimal() else int(c), names) for c in asked.classes]
+    return forget(
+        model, classes, train.without(classes), held_out.without(classes),
+        held_out_forget=held_out.only(classes), look=asked.look,
+        retain_per_class=asked.retain_per_class, batch_size=asked.batch_size, budget=asked.budget, seed=asked.seed,
+    )  # fmt: skip
+
+
+def _write(found: Any, asked: argparse.Namespace, names: tuple[str, ...]) -> None:
+    from safetensors.torch import save_model
+
+    asked.out.mkdir(parents=True)  # fails where it has come to be meanwhile
+    save_model(found.model.cpu(), str(asked.out / "unlearned.safetensors"))
+    about = {"network": asked.network, "weights": str(asked.weights), "classes": list(names), **found.report.as_dict()}
+    (asked.out / "report.json").write_text(json.dumps(about, indent=1))
+    (asked.out / "report.md").write_text(f"{found.report}\n")
