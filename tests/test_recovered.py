@@ -52,8 +52,8 @@ def test_each_forget_class_is_recovered_alone():
 def test_a_row_from_an_image_by_hand():
     """Features (1, 0) of the class and (0, 1) of the others: the row is (1, -1), as long as the others' rows, 5."""
     train = at_head([[1.0, 0], [0, 1.0]], [0, 1], [[0.0, 0], [3.0, 4]])
-    row = np.array([5, -5]) / math.sqrt(2)
-    images = np.array([[2.0, 0], [1.0, 1], [0, 1.0], [1.2, 0.1]])
+    row = np.array([5, -5]) / math.sqrt(2)  # (5, 0) would lose neither
+    images = np.array([[2.0, 0], [3.0, 0.8], [0, 1.0], [0.5, 0.2]])
     margin = images @ row - images @ [3, 4]
     expected = recall_at(torch.tensor(margin[:2]), torch.tensor(margin[2:]))
     found = prototype_recovered(train, at_head(images, [0, 0, 1, 1], [[0.0, 0], [3.0, 4]]), [0], 1)

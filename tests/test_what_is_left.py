@@ -101,6 +101,13 @@ def test_one_call_is_the_yardstick_and_leaves_all_networks_alone(networks):
     assert repr(found).count("\n") == len(TESTS) and found._repr_markdown_().startswith("| of ")
 
 
+def test_a_retrained_network_is_not_held_against_itself(networks):
+    """So of two each has the distance to the other. Audited, a network of the yardstick halves it."""
+    one, two = networks["retrained"][:2]
+    found = audit(one, networks["original"], [one, two], TRAIN, TEST, [0], per_class=20, steps=1)["Jensen-Shannon"]
+    assert found["floor"] == pytest.approx(2 * found["value"]) and found["value"] > 0
+
+
 def test_a_diverged_network_is_undefined(networks, yardstick):
     broken = copy.deepcopy(networks["original"])
     nn.init.constant_(broken[0].weight, math.nan)

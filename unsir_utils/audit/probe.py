@@ -18,6 +18,7 @@ from .features import AtHead
 
 PENALTY = 0.1  # C of a logistic regression times its number of samples
 
+
 def linear_probe(train: AtHead, test: AtHead, forget: Sequence[int]) -> float:
     """Recall in % of the forget classes' test images by a logistic regression on the training images' features.
 
