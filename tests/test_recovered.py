@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import roc_curve
 from tiny import at_head
 
-from unsir_utils.audit.recovered import logit_recovered, prototype_recovered, recall_at
+from unsir_utils.audit.recovered import logit_recovered, prototype_recovered, recall_at, shifts
 from unsir_utils.engine.state import seeded
 
 
@@ -41,6 +41,12 @@ def test_a_shift_of_the_logit_changes_nothing():
         assert logit_recovered(at_head(IMAGES, LABELS, torch.eye(3), bias), [0]) == 100  # margins 2, -1 and -2, -3
     turned = torch.tensor([[-1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
     assert logit_recovered(at_head(IMAGES, LABELS, turned), [0]) == 0  # margins -4, -3 and -2, -3
+
+
+def test_the_shift_by_hand():
+    """The class 0 gives the retain images 2 and 3 less than they get; none of two may be lost, or one."""
+    images = at_head(IMAGES, LABELS, torch.eye(3))
+    assert shifts(images, [0]).tolist() == [2, 0, 0] and shifts(images, [0], lost=0.5).tolist() == [3, 0, 0]
 
 
 def test_each_forget_class_is_recovered_alone():

@@ -79,16 +79,19 @@ def features(model: nn.Module, samples: Samples) -> Tensor:
 
 
 class Unmasked(nn.Module):
-    """The network whose answer is its head's own, [n, K]. Shares the network's weights. x: some inputs, to find the head."""
+    """The network whose answer is its head's own, [n, K], plus `shifts` [K]. It shares the network's weights.
 
-    def __init__(self, network: nn.Module, x: Tensor) -> None:
+    x: some inputs, to find the head.
+    """
+
+    def __init__(self, network: nn.Module, x: Tensor, shifts: Tensor | float = 0.0) -> None:
         super().__init__()
-        self.network, self.last = network, head(network, x)
+        self.network, self.last, self.shifts = network, head(network, x), shifts
 
     def forward(self, x: Tensor) -> Tensor:
         with _heard(self.last) as kept:
             self.network(x)
-        return _pooled(self.last, kept[-1][1])
+        return _pooled(self.last, kept[-1][1]) + self.shifts
 
 
 @contextmanager

@@ -18,14 +18,25 @@ from .features import AtHead
 LOST = 0.02
 
 
+def threshold(retain: Tensor, lost: float = LOST) -> float:
+    """The lowest that at most a share `lost` of the retain images' scores [m] exceeds."""
+    allowed = math.floor(lost * len(retain) + 1e-9)
+    return retain.sort(descending=True).values[allowed].item()
+
+
 def recall_at(forget: Tensor, retain: Tensor, lost: float = LOST) -> float:
-    """% of the scores `forget` [n] above the lowest threshold that at most a share `lost` of `retain` [m] exceeds; nan where
-    one is."""
+    """% of the forget images' scores [n] above the `threshold` of the retain images' [m]; nan where a score is."""
     if forget.isnan().any() or retain.isnan().any():
         return math.nan
-    allowed = math.floor(lost * len(retain) + 1e-9)
-    threshold = retain.sort(descending=True).values[allowed]
-    return 100 * (forget > threshold).double().mean().item()
+    return 100 * (forget > threshold(retain, lost)).double().mean().item()
+
+
+def shifts(images: AtHead, forget: Sequence[int], lost: float = LOST) -> Tensor:
+    """float64 [K]: what to add to a forget class's logit so that a share `lost` of the retain images goes to it; else 0."""
+    found, retain = torch.zeros(images.logits.shape[1], dtype=torch.float64), images.without(forget)
+    for c in forget:
+        found[c] = -threshold(retain.logits[:, c] - retain.logits[:, images.others(forget)].amax(1), lost)
+    return found
 
 
 def logit_recovered(test: AtHead, forget: Sequence[int], lost: float = LOST) -> float:

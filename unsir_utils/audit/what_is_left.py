@@ -211,7 +211,7 @@ class Yardstick:
             raise ValueError(f"the {what} has images of the forget classes alone: the audit needs those of the others, too")
 
     def _read(self, network: nn.Module) -> Read:
-        again = relearned(network, self.few, steps=self.steps, lr=self.lr, seed=self.seed)
+        again = relearned(network, self.few, self.forget, lost=self.lost, steps=self.steps, lr=self.lr, seed=self.seed)
         return Read(read(network, self.train), read(network, self.test), read(again, self.test), self.forget, self.lost)
 
     def _measured(self, network: Read, retrained: Sequence[Read]) -> dict[str, float]:
