@@ -6,10 +6,9 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import pandas as pd
-from scipy.stats import t
+from scipy import stats
 from torch import nn
 
 from ..engine import checks
@@ -26,7 +25,8 @@ ALPHA = 0.05  # chance that a further retrained network fails a test
 PASSES, FAILS, SILENT, UNDEFINED = "passes", "fails", "cannot tell", "undefined"
 
 
-class Read(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Read:
     """A network on the training and the test images, and once more on the test images after relearning."""
 
     train: AtHead
@@ -36,7 +36,8 @@ class Read(NamedTuple):
     lost: float
 
 
-class Test(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Test:
     """asks: its question. of: what it looks at, "features", "head", "images" or "likeness". unit: of its number.
 
     measure: that number of a network; some tests hold it against each of the given retrained networks. A network of which
@@ -229,7 +230,7 @@ def placed(value: float, floors: Sequence[float], ceiling: float, step: float) -
     """The numbers and the verdict of a record, see `Audit`. floors: of the retrained networks; step: see `Test`."""
     n, floor = len(floors), sum(floors) / len(floors)
     towards = math.copysign(1, ceiling - floor)
-    reach = t.ppf(1 - ALPHA, n - 1) * max(statistics.stdev(floors), step) * math.sqrt(1 + 1 / n)
+    reach = stats.t.ppf(1 - ALPHA, n - 1) * max(statistics.stdev(floors), step) * math.sqrt(1 + 1 / n)
     tells = abs(ceiling - floor) > reach
     verdict = FAILS if towards * (value - floor) > reach else PASSES
     if math.isnan(value + floor + ceiling):
