@@ -122,6 +122,7 @@ SINGLE_ROW = {
     "12_noise_penalty": {"penalties": [0.0, 0.1]},
     "14_released_code": {"requests": [[0]]},
     "16_does_the_noise_matter": {"requests": [[0]]},
+    "18_what_is_left": {"impair_rates": [0.001]},
 }
 
 

@@ -71,6 +71,7 @@ DEFAULTS = {
     metrics.relearn_steps: {"share": 0.95, "lr": 1e-3, "cap": 1000, "batch_size": 256, "seed": 0},  # Z; cap: ours
     baselines.finetune: {"epochs": 10, "lr": 0.01, "batch_size": 256, "seed": 0},  # G; batch: ours
     baselines.neggrad: {"epochs": 1, "lr": 0.001, "batch_size": 256, "batchnorm": "train", "seed": 0},  # ours
+    baselines.shifted_bias: {"by": 100.0},  # ours
     baselines.fisher_forgetting: {"alpha": 1e-6, "method": "layerwise", "seed": 0},  # G; method: ours
     study.Scenario: {"retain_per_class": 1000, "seed": 0},  # NB
     study.METHODS["Blank images"]: {"noise_per_class": 256},  # as many as UNSIR's

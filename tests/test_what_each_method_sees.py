@@ -91,6 +91,7 @@ EXPECTED = {
     "NegGrad": lambda s: (D_F, 3),
     "Fisher": lambda s: (set(numbers(s.retain.draw(2, seed=5).images)), 1),
     "Masked logits": lambda s: (set(), 0),
+    "Shifted bias": lambda s: (set(), 0),
     "UNSIR": lambda s: (d_r_sub(s), 2),  # impair and repair
     "Released": lambda s: (set(numbers(s.retain.first(2).images)), 2),
     "No noise": lambda s: (d_r_sub(s), 2),

@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from unsir_utils.audit.features import AtHead
 from unsir_utils.engine.samples import Samples
 from unsir_utils.engine.state import seeded
 from unsir_utils.report.judge import Criterion
@@ -100,6 +101,13 @@ def fitted(model: nn.Module, samples: Samples, steps: int = 60, lr: float = 0.02
         optimiser.step()
     model.zero_grad()
     return model
+
+
+def at_head(features: Tensor | list, labels: list[int], weight: Tensor | list, bias: list[float] | None = None) -> AtHead:
+    """What a Linear head of this weight and bias gives for these features."""
+    x, w = (torch.as_tensor(v, dtype=torch.float64) for v in (features, weight))
+    b = torch.zeros(len(w), dtype=torch.float64) if bias is None else torch.tensor(bias, dtype=torch.float64)
+    return AtHead(x, x @ w.T + b, torch.tensor(labels), w, b)
 
 
 def snapshot(model: nn.Module) -> tuple:

@@ -5,7 +5,7 @@ The paper is in this folder: `noise`, `impair` and `repair`, chained in `unsir`,
 
 engine/     how a batch runs through a network: samples, training, precision, states, checks
 methods/    what UNSIR is held against
-audit/      what a network still looks at
+audit/      what a network still knows of a class, and where it looks
 data/       the data sets, the project's YAML files, and where things lie
 own/        one call for anyone's own network and data
 workshop/   what runs an experiment: trained networks, kept cases, the study's methods by name, the notebook runner

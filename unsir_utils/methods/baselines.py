@@ -118,3 +118,20 @@ class MaskedLogits(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return logits_of(self.network(x)).index_fill(1, torch.tensor(self.forget, device=x.device), float("-inf"))
+
+
+def shifted_bias(model: nn.Module, forget: Iterable[int], x: Tensor, *, by: float = 100.0) -> nn.Module:
+    """The other trivial one: the head's biases of the forget classes, `by` logits lower.
+
+    It forgets nothing, either: every feature is as it was. x: some inputs [n, ...], to find the head. Raises ValueError for a
+    head without biases. Source: BiasShift (arXiv 2605.08730).
+    """
+    forget = checks.classes(forget, what="forget class")
+    checks.positive(by=by)
+    model = copy.deepcopy(model)
+    bias = head(model, x).bias
+    if not isinstance(bias, Tensor):
+        raise ValueError("the model's head has no biases, so that none can be shifted: mask the logits instead")
+    with torch.no_grad():
+        bias[forget] -= by
+    return model

@@ -545,3 +545,25 @@ def rates(records: pd.DataFrame, originals: pd.DataFrame, papers: Sequence[float
     gone = forgets(" at the paper's pair", paper, "UNSIR", step=step)
     near = stays_near(pd.concat([at_best(records), originals]), "the best pair of the grid", step)
     return [Test("E", "impair {:g}, repair {:g}".format(*papers), [gone, cost]), near]
+
+
+def recoverable(records: pd.DataFrame, step: float) -> list[Test]:
+    """Question L. records: of `workshop.audits`, by seed: method, of, test, value, bound, verdict. step: an image in %."""
+    features = records[(records.of == "features") & (records.verdict != "cannot tell")]
+    features = features.assign(above=features.value - features.bound)
+    return [
+        Test("L", f"UNSIR ({rate})", [_above(part, name, rate, step) for name, part in features.groupby("test", sort=False)],
+             why_not="" if len(features) else "no test tells the original from retrained networks")
+        for rate in RATES
+    ]  # fmt: skip
+
+
+def _above(part: pd.DataFrame, name: str, rate: str, step: float) -> Criterion:
+    """Points of recall above the retrained networks' bound, in one test."""
+    unsir, bare = (values(part, "above", method=f"{method} ({rate})") for method in ("UNSIR", "No noise"))
+    others = {"Unlearned noise": values(part, "above", method="Unlearned noise")} if rate == "chosen rates" else {}
+    kept = {m: at(values(part, "above", method=m), unsir) for m in ("Masked logits", "Shifted bias", "Retrain")}
+    bound = claims()["L"]["threshold"]
+    return Criterion(
+        f"{name}, above the bound", unsir, "at most", bound, "points", without=bare, images=others, beside=kept, step=step
+    )

@@ -163,6 +163,7 @@ GROUPS = {  # in reading order
     "the paper's tables": ["01", "02", "03"],
     "its analyses": ["04", "05", "06", "07", "08"],
     "does the noise matter?": ["16"],
+    "what is left of a class?": ["18"],
     "questions beyond": ["09", "10", "11", "12", "13", "14", "15"],
     "all claims on one page": ["99"],
     "appendix: how fast": ["17"],

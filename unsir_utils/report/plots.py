@@ -33,6 +33,7 @@ METHOD_STYLE: dict[str, tuple[str, str]] = {
     "NegGrad": ("#999999", "^"),
     "Fisher": ("#CC79A7", "P"),
     "Masked logits": ("#8C6D31", "X"),
+    "Shifted bias": ("#8C6D31", "1"),
     "Released": ("#7F3C8D", "p"),
     "Unlearned noise": ("#5254A3", "<"),
     "Blank images": ("#AD494A", ">"),
@@ -346,6 +347,31 @@ def side_lines(axis: Axes, records: pd.DataFrame) -> None:
         )  # fmt: skip
     axis.set_yticks(range(len(runs)), [f"{what}: {side}" for what, side in runs.groups], fontsize=8)
     axis.set(xlabel="test accuracy (%)", xlim=(-4, 104), ylim=(len(runs) - 0.5, -0.5))
+
+
+def what_is_left(axis: Axes, records: pd.DataFrame) -> None:
+    """A row a test of the audit, the first on top: where each method lies between retrained networks, at 0, and the
+    original, at 1. What lies further beyond either than half that way is drawn at the edge.
+
+    records: columns method, test and position, one row a run; the mean over the runs counts. A test without any position, as
+    it does not tell the original from retrained networks, says so.
+    """
+    tests, methods = (list(dict.fromkeys(records[column])) for column in ("test", "method"))
+    position = records.astype({"position": float}).groupby(["method", "test"]).position.mean().unstack("test")[tests]
+    for shift, method in zip(np.linspace(-0.35, 0.35, len(methods)), methods, strict=True):
+        colour, marker = METHOD_STYLE[method]
+        axis.plot(
+            position.loc[method].clip(-0.5, 1.5), np.arange(len(tests)) + shift, marker, color=colour, markersize=5,
+            label=method,
+        )  # fmt: skip
+    for y, test in enumerate(tests):
+        if position[test].isna().all():
+            axis.text(0.5, y, "cannot tell", ha="center", va="center", fontsize=7, color="0.4")
+        axis.axhspan(y - 0.5, y + 0.5, color="0.95" if y % 2 else "white", zorder=0)
+    for x in (0, 1):
+        axis.axvline(x, color="0.6", linewidth=0.8, zorder=1)
+    axis.set_xticks([0, 0.5, 1], ["retrained", "half-way", "original"])
+    axis.set(yticks=range(len(tests)), yticklabels=tests, xlim=(-0.6, 1.6), ylim=(len(tests) - 0.5, -0.5))
 
 
 def heat_map(axis: Axes, records: pd.DataFrame, x: str, y: str, value: str, label: str, around_zero: bool = False) -> None:

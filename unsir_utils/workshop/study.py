@@ -23,7 +23,7 @@ from ..data.sets import Data, load
 from ..engine import checks
 from ..engine.samples import Samples
 from ..impair import impair
-from ..methods.baselines import MaskedLogits, finetune, fisher_forgetting, neggrad
+from ..methods.baselines import MaskedLogits, finetune, fisher_forgetting, neggrad, shifted_bias
 from ..noise import Noise, blank_images, learn_noise, more_retain, unlearned_noise
 from ..repair import repair
 from ..settings import PAPER, best_record
@@ -178,6 +178,11 @@ def _masked(s: Scenario) -> tuple[nn.Module, float]:
     return _timed(lambda: MaskedLogits(model, s.forget))
 
 
+def _shifted(s: Scenario) -> tuple[nn.Module, float]:
+    model, blank = s.original, torch.zeros(2, *s.loaded.train.shape, device=s.loaded.train.device)
+    return _timed(lambda: shifted_bias(model, s.forget, blank))
+
+
 def _with_images(images: Callable[[Scenario, int], Noise | None]) -> Unlearn:
     """UNSIR's two passes with other images in the noise's place, as many as the noise has."""
 
@@ -241,11 +246,12 @@ METHODS: dict[str, Unlearn] = {
     "NegGrad": _neggrad,
     "Fisher": _fisher,
     "Masked logits": _masked,
+    "Shifted bias": _shifted,
     **{label: _with_images(images) for label, images in CONTROLS.items()},
     "UNSIR": _unsir,
     "Released": _released,
 }
-UNSEEDED = ("Original", "Retrain", "Masked logits")  # the unlearning seed changes nothing about these
+UNSEEDED = ("Original", "Retrain", "Masked logits", "Shifted bias")  # the unlearning seed changes nothing about these
 
 
 class Method(NamedTuple):
@@ -370,7 +376,7 @@ def outcomes(
     """A case: one record a method. methods: by the label of their records; request: arguments of `scenario`; setting:
     stands in every record. Raises ValueError for an unknown option before any work."""
     s, records = scenario(**request), []
-    _check_comparison(methods, relearning)
+    check_comparison(methods, relearning)
     for label, (method, options) in methods.items():
         model, seconds = apply(method, s, **options)
         again = relearn(model, s, **relearning) if relearning else {}
@@ -378,7 +384,7 @@ def outcomes(
     return records
 
 
-def _check_comparison(methods: dict[str, Method], relearning: dict | None) -> None:
+def check_comparison(methods: dict[str, Method], relearning: dict | None) -> None:
     for method, options in methods.values():
         _check_options(method, options)
     _known("options of relearning", relearning or {}, RELEARNING)
@@ -399,7 +405,7 @@ def sweep(
     labels: names in the settings that only stand in the rows. Raises ValueError, before any work, for another name that
         no method takes.
     """
-    _check_comparison(methods, relearning)
+    check_comparison(methods, relearning)
     taken = set().union(*(options_of(method) for method, _ in methods.values()))
     _known("arguments of the sweep", request, ASKED)
     cases = []

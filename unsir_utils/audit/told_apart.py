@@ -1,0 +1,63 @@
+"""Can an unlearned network be told from one that never saw the class, by answers to the class's images and by features?
+
+The class's own logit is dropped and the rest made probabilities anew, as A_Df says whether the class itself is answered.
+Two retrained networks differ as well, so hold every number against that of a retrained network and another.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from .features import AtHead
+from .probe import PENALTY
+
+FOLDS = 5
+
+
+def remaining(images: AtHead, forget: Sequence[int]) -> Tensor:
+    """float64 [n, K_r]: log probabilities of the retain classes, once the forget logits are dropped."""
+    return images.logits[:, images.others(forget)].log_softmax(1)
+
+
+def by_classifier(one: AtHead, other: AtHead, forget: Sequence[int]) -> float:
+    """AUC of a logistic regression that tells from `remaining` which of two networks answered; 0.5 tells nothing.
+
+    one, other: the same images in the same order. Cross-fitted in five folds by image: no answer is judged by a classifier
+    that saw either network's answer to this image. Standardised, C by the rule of `probe.linear_probe`.
+    """
+    n = len(one)
+    answers = np.concatenate([remaining(images, forget).numpy() for images in (one, other)])
+    which, image = np.repeat([1, 0], n), np.tile(np.arange(n), 2)
+    judge = make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY / (2 * n), max_iter=1000))
+    scores = cross_val_predict(judge, answers, which, groups=image, cv=GroupKFold(min(FOLDS, n)), method="decision_function")
+    return float(roc_auc_score(which, scores))
+
+
+def jensen_shannon(one: AtHead, other: AtHead, forget: Sequence[int]) -> float:
+    """Mean over the same images of the Jensen-Shannon divergence of two networks' `remaining`, in bits: 0 to 1."""
+    p, q = (remaining(images, forget).exp() for images in (one, other))
+    middle = (p + q) / 2
+
+    def to_middle(r: Tensor) -> Tensor:
+        return (r * (r.clamp(min=1e-300) / middle.clamp(min=1e-300)).log()).sum(1)
+
+    return ((to_middle(p) + to_middle(q)) / (2 * math.log(2))).mean().item()
+
+
+def cka(one: AtHead, other: AtHead) -> float:
+    """Linear centred kernel alignment of two networks' features of the same images, 0 to 1 (Kornblith et al. 2019).
+
+    |Y'X|^2 / (|X'X| |Y'Y|), Frobenius norms of centred features X, Y [n, d], by their Gram matrices [n, n]. 1 where they
+    agree but for rotation and scale; nan where a network's features are all the same.
+    """
+    k, m = (x @ x.T for x in (of.features - of.features.mean(0) for of in (one, other)))
+    return ((k * m).sum() / (k.norm() * m.norm())).item()
