@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,9 @@ from ..engine import checks
 from ..engine.forward import logits_of
 from ..engine.samples import Samples
 from ..engine.state import seeded, with_gradients
-from ..engine.training import head, one_epoch
+from ..engine.training import head
 from .fisher import fisher_information
+from .passes import run_passes
 
 
 def finetune(
@@ -52,14 +54,11 @@ def neggrad(
     return _sgd(model, forget, lambda z, y: -F.cross_entropy(z, y), epochs, lr, batch_size, seed, batchnorm == "train")
 
 
-@with_gradients
 def _sgd(model, samples, objective, epochs, lr, batch_size, seed, train_mode=True) -> nn.Module:
-    model = copy.deepcopy(model)
-    optimiser = torch.optim.SGD(model.parameters(), lr=lr)
-    with seeded(seed, samples.device):
-        for _ in range(epochs):
-            one_epoch(model, samples.shuffled(batch_size), optimiser, objective=objective, train_mode=train_mode)
-    return model
+    def passes(*_):
+        return [(samples.shuffled(batch_size), objective)]
+
+    return run_passes(model, passes, partial(torch.optim.SGD, lr=lr), epochs=epochs, seed=seed, train_mode=train_mode)
 
 
 @with_gradients
