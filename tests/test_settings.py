@@ -12,7 +12,7 @@ from unsir_utils import metrics, noise
 from unsir_utils.data.sets import CIFAR10_MEAN, CIFAR10_STD, Data
 from unsir_utils.engine.training import parameter_groups
 from unsir_utils.impair import impair
-from unsir_utils.methods import baselines
+from unsir_utils.methods import baselines, passes
 from unsir_utils.repair import repair
 from unsir_utils.unsir import released, two_passes, unsir
 from unsir_utils.workshop import store, study
@@ -154,8 +154,8 @@ def test_the_heads_factor_reaches_both_passes(unlearn, monkeypatch):
 
 
 SGD_PASSES = {
-    "finetune": (baselines, lambda m, s: baselines.finetune(m, s, epochs=1), 0.01),
-    "neggrad": (baselines, lambda m, s: baselines.neggrad(m, s), 0.001),
+    "finetune": (passes, lambda m, s: baselines.finetune(m, s, epochs=1), 0.01),
+    "neggrad": (passes, lambda m, s: baselines.neggrad(m, s), 0.001),
     "relearn_epochs": (metrics, lambda m, s: metrics.relearn_epochs(m, better(s), s, s, cap=1), 0.01),
 }
 

@@ -124,7 +124,7 @@ def _bases(model: nn.Module, samples: Samples, patches: int) -> dict[Layer, Basi
         drawn = torch.randperm(len(rows))[:quota].to(rows.device)
         found.setdefault(layer, []).append(rows[drawn])
 
-    layers = [layer for layer in model.modules() if type(layer) in ROWS and has_rule(layer)]
+    layers = [layer for layer in model.modules() if type(layer) in ROWS and has_rule(layer) and layer.weight.requires_grad]
     hooks = [layer.register_forward_pre_hook(remember) for layer in layers]
     with mode(model, False):
         for x, _ in samples.batches(BATCH):
