@@ -21,6 +21,7 @@ REQUEST = dict(
 )
 NOISE = {"noise_per_class": 2, "noise_steps": 2, "copies": 2}
 OPTIONS = {"FineTune": {"epochs": 1}, "Fisher": {"per_class": 1}, "UNSIR": NOISE, "Released": {"used": 1, "learned": 2}}
+OPTIONS |= dict.fromkeys(study.CONTROLS, {"noise_per_class": 2, "copies": 2})
 OPTIONS |= {name: {"epochs": 1} for name in study.RIVALS if "epochs" in study.options_of(name)} | {
     "SVD projection": {"patches": 50}
 }
