@@ -164,6 +164,7 @@ GROUPS = {  # in reading order
     "its analyses": ["04", "05", "06", "07", "08"],
     "does the noise matter?": ["16"],
     "questions beyond": ["09", "10", "11", "12", "13", "14", "15"],
+    "today's methods": ["19"],
     "all claims on one page": ["99"],
     "appendix: how fast": ["17"],
 }

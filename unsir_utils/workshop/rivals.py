@@ -87,4 +87,4 @@ GRIDS: dict[str, list[dict]] = {
     "SVD projection": _grid(alpha_retain=[30.0, 100.0, 300.0, 1000.0], alpha_forget=[3.0, 30.0]),
     "DELETE": _grid(lr=[5e-5, 1e-4, 3e-4, 0.001], batchnorm=["train", "eval"]),
 }
-GRIDS |= {f"{name} (subset)": GRIDS[name] for name in ("NoT", "l1-sparse")}
+GRIDS |= {"No noise": GRIDS["UNSIR"], **{f"{name} (subset)": GRIDS[name] for name in ("NoT", "l1-sparse")}}

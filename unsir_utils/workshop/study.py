@@ -437,6 +437,19 @@ def choose(method: str, candidates: list[dict], options: dict, **request) -> lis
     return [{**record, "chosen": record is best_record(tried)} for record in tried]
 
 
+def tuned(candidates: dict[str, list[dict]], common: dict, **request) -> dict[str, Method]:
+    """Each method of `candidates` at that one of them which the project's rule takes on the validation part.
+
+    common: options that every method gets that has them and varies them in none of its candidates.
+    """
+    varied = {name: set().union(*given) for name, given in candidates.items()}
+    options = {n: {k: v for k, v in _taken(n, common).items() if k not in varied[n]} for n in candidates}
+    cases = [dict(**request, method=n, candidates=given, options=options[n]) for n, given in candidates.items()]
+    tried = run_cases(choose, cases, "methods").groupby("method", sort=False).chosen
+    best = {name: int(chosen.to_numpy().argmax()) for name, chosen in tried}
+    return {n: Method(n, {**options[n], **given[best[n]]}) for n, given in candidates.items()}
+
+
 def chosen_rates(rates: list[dict], **choice: object) -> dict:
     """The pair of `rates` that the project's rule takes on the validation part; arguments of `choose`, for UNSIR."""
     tried = run_cases(choose, [dict(**choice, method="UNSIR", candidates=rates)], "rates")
