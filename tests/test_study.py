@@ -288,6 +288,22 @@ def test_every_setting_of_unsir_is_tried():
     }  # fmt: skip
 
 
+def test_every_method_is_tuned_on_validation_data_with_what_all_have_in_common(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
+    candidates = {
+        "NegGrad": [{"lr": 0.1}, {"lr": 1e-5}],
+        "DELETE": [{"lr": 1e-5, "batch_size": 8}, {"lr": 1.0, "batch_size": 8}],
+        "Head projection": [{}],
+    }
+    found = study.tuned(candidates, {"batch_size": 16, "epochs": 1, "share": 0.5}, **REQUEST)
+    assert list(found) == list(candidates) and all(name == method.name for name, method in found.items())
+    for name, common in (("NegGrad", {"batch_size": 16, "epochs": 1}), ("DELETE", {"epochs": 1})):
+        records = choose(name, candidates[name], common, **REQUEST)
+        (best,) = (c for c, record in zip(candidates[name], records, strict=True) if record["chosen"])
+        assert found[name].options == {**common, **best}
+    assert found["Head projection"].options == {}
+
+
 @pytest.mark.parametrize(
     "setting", [{}, *({k: v} for k, v in SETTINGS.items()), SETTINGS, {"seed": 1}], ids=lambda s: "-".join(s)
 )
