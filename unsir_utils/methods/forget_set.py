@@ -86,7 +86,8 @@ def random_labels(
     """Training on the forget data with labels drawn anew in each epoch, then on the retain data with their own.
 
     Every class may be drawn, the true one, too. SGD, momentum 0.9, weight decay 5e-4.
-    Source: SalUn's public code for CIFAR-10; its rate for whole classes is 0.01 to 0.013.
+    Source: SalUn's public code for CIFAR-10 (for CIFAR-100 it shuffles both kinds together); its rate for whole classes is
+    0.01 to 0.013.
     """
     check_training(model, epochs, lr, batch_size, retain=retain, forget=forget)
     return _relabelled(model, retain, forget, sgd(lr), epochs, batch_size, seed)
@@ -246,7 +247,8 @@ def scrub(
     The first `forget_epochs` epochs begin with a pass that maximises KL(original || student) on the forget data; every epoch
     ends with one that minimises gamma * CE + alpha * KL on the retain data. `distillation` at `temperature` in both. SGD,
     momentum 0.9, weight decay 5e-4, one optimiser. forget_epochs = 0: distilling the original on the retain data.
-    Source: Kurmanji et al. (2023) and their public code's large-scale notebook; its rate falls only after the third epoch.
+    Source: Kurmanji et al. (2023) and their public code's large-scale notebook. Its rate falls only after the third epoch. Its
+    settings name batches of 128 and 32, which are taken here; its loaders make batches of 256 and 512.
     """
     check_training(model, epochs, lr, batch_size, retain=retain, forget=forget)
     checks.counts(forget_batch_size=forget_batch_size)

@@ -45,8 +45,8 @@ def head_projection(model: nn.Module, forget: Iterable[int], shape: Sequence[int
 
     A class's direction is its row less the mean row, as one vector added to all rows changes no softmax. A forget class's
     logit then is the mean logit, but for the biases, which stay. shape: as in `bias_shift`.
-    Source: the projection of POUR (arXiv 2511.19339), of which no code was found; there the direction is that of the class's
-    mean feature, here, without images, the row that it turns to in a network trained to the end.
+    Source: the projection of POUR (arXiv 2511.19339), off the class's direction in the frame that features and rows collapse
+    to; no code of it was found. That the row, less the mean row, stands for this direction is ours.
     """
     model, forget, last = _with_head(model, forget, shape)
     with torch.no_grad():
@@ -100,7 +100,7 @@ def weight_negation(
 ) -> nn.Module:
     """NoT: the first layer's weights change sign, and the retain data repair what that breaks. Sees retain images.
 
-    Source: Khalil et al. (2025), the first convolution in every experiment. No code of theirs was found: epochs, rate and
+    Source: Khalil et al. (2025), who negate the first convolution on every data set. No code of theirs was found: epochs, rate and
     optimiser are those of `l1_sparse`. A port elsewhere stops by the forget accuracy, which this does not look at.
     """
     check_training(model, epochs, lr, batch_size, retain=retain)

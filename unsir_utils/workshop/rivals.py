@@ -37,7 +37,8 @@ class Rival(NamedTuple):
 
 
 def _untrained(s: Scenario) -> tuple[Any, ...]:
-    return (models.build(s.recipe.architecture, s.loaded.n_classes, seed=s.seed + UNTRAINED_SEED),)
+    untrained = models.build(s.recipe.architecture, s.loaded.n_classes, seed=s.seed + UNTRAINED_SEED)
+    return (untrained.to(s.loaded.train.device),)
 
 
 RIVALS = {
