@@ -4,7 +4,7 @@ from tiny import HeadFirst, K, Returns, convnet, fitted, floats, half_frozen, ml
 from torch import nn
 
 from unsir_utils.engine.state import seeded
-from unsir_utils.methods.baselines import MaskedLogits, _posterior, finetune, fisher_forgetting, neggrad, shifted_bias
+from unsir_utils.methods.baselines import MaskedLogits, _posterior, finetune, fisher_forgetting, neggrad
 from unsir_utils.methods.fisher import fisher_information
 from unsir_utils.metrics import evaluate, logits, prediction_distribution, retain_forget_accuracy
 
@@ -206,19 +206,3 @@ def test_fisher_forgetting_is_the_same_for_a_seed_and_for_both_methods(model, sa
 def test_bad_input_is_named(call, message, model, samples):
     with pytest.raises(ValueError, match=message):
         call(model, samples)
-
-
-def test_a_shifted_bias_moves_the_forget_logits_and_nothing_else():
-    model, samples = mlp(), floats((6,))
-    with untouched(model):
-        shifted = shifted_bias(model, [0, 2], samples.inputs(slice(0, 2)), by=30.0)
-    moved = logits(shifted, samples) - logits(model, samples)
-    torch.testing.assert_close(moved, torch.tensor([-30.0, 0, -30, 0]).expand(len(samples), 4), atol=1e-4, rtol=0)
-
-
-def test_what_cannot_be_shifted_is_named():
-    model = torch.nn.Linear(6, 4, bias=False)
-    with pytest.raises(ValueError, match="no biases"):
-        shifted_bias(model, [0], floats((6,)).inputs())
-    with pytest.raises(ValueError, match="by is 0"):
-        shifted_bias(mlp(), [0], floats((6,)).inputs(), by=0.0)

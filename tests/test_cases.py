@@ -16,7 +16,7 @@ import torch
 
 from unsir_utils import metrics
 from unsir_utils.engine import samples, training
-from unsir_utils.methods import baselines
+from unsir_utils.methods import baselines, forget_set
 from unsir_utils.workshop import cases, identity, models, provenance, study
 from unsir_utils.workshop.cases import drop_cases, run_cases
 from unsir_utils.workshop.provenance import ASKED_FOR, tell
@@ -239,6 +239,7 @@ def rewritten(function, old, new):
         (study, "best_record", "tolerance, 0.0", "tolerance, 1.0"),
         (metrics, "normalised_entropy", "min(1.0", "min(2.0"),
         (baselines, "_posterior", "1e2 if head", "1e1 if head"),
+        (forget_set, "_endless", "shuffled", "batches"),
         (training, "flush_tiny_weights", "TINY, 0", "TINY, 1"),
         (samples.Samples, "inputs", "div_(255)", "div_(256)"),
         (models, "_block", "inplace=True", "inplace=False"),

@@ -236,6 +236,15 @@ def test_lambda_is_held_against_none():
     assert the(tests) == pytest.approx([1.0] * 3)
 
 
+def test_unsir_is_held_against_those_that_see_what_it_sees_at_their_own_settings():
+    subset, a_dr = "retain subset", {"UNSIR": 70.0, "No noise": 99.0, "NoT (subset)": 72.0, "More retain": 99.0}
+    rows = [(m, subset, s, value + s, 0.5) for m, value in a_dr.items() for s in range(3)]
+    rows += [("Bias shift", "none", 0, 95.0, 0.0), ("SalUn", "forget set and all retain", 0, 95.0, 0.0)]
+    (test,) = claims.keeps_as_much(records("method access seed A_Dr A_Df", *rows), 1000)
+    assert test.tested == "UNSIR keeps as much as NoT (subset)"
+    assert the([test]) == [0.5] * 3 and the([test], 0, 1) == [2.0] * 3
+
+
 def test_healing_is_the_gain_after_the_first_pass():
     rows = [
         ("paper's rates", m, s, n, 60.0 + n * (1 + s), 0.0)

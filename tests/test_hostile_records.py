@@ -15,7 +15,7 @@ from tiny import claim_test
 
 from unsir_utils.data.paths import REPOSITORY
 from unsir_utils.engine import training
-from unsir_utils.methods import baselines
+from unsir_utils.methods import passes
 from unsir_utils.report.judge import FAILS, HOLDS, UNDECIDED, VERDICTS, judge
 from unsir_utils.report.judge import Test as ClaimTest
 from unsir_utils.report.tables import Results
@@ -213,7 +213,7 @@ def diverges(model, batches, optimiser, **options) -> list[float]:
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_network_that_diverged_is_undefined(name, kept, tmp_path, monkeypatch):
     folder = kept(name).folder  # the originals are trained
-    for module in (baselines, sys.modules["unsir_utils.impair"], training):
+    for module in (passes, sys.modules["unsir_utils.impair"], training):
         monkeypatch.setattr(module, "one_epoch", diverges)
     shown = replay(NOTEBOOKS[name], parameters(name, "one seed"), Kept(folder, measured_anew), tmp_path)
     assert_it_stands(shown, tmp_path, lambda line: line["replicates"] != "exact")

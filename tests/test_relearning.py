@@ -7,7 +7,8 @@ from torch import nn
 
 from unsir_utils.audit.relearning import relearned
 from unsir_utils.engine.state import seeded
-from unsir_utils.methods.baselines import MaskedLogits, shifted_bias
+from unsir_utils.methods.baselines import MaskedLogits
+from unsir_utils.methods.zero_glance import bias_shift
 
 FEW = tiny.floats((6,), n=20)
 
@@ -47,7 +48,7 @@ def test_a_mask_does_not_stand_in_the_way():
 
 def test_a_shifted_bias_does_not_either(float32):
     model = tiny.mlp()
-    shifted = shifted_bias(model, [0], FEW.inputs(), by=30.0)
+    shifted = bias_shift(model, [0], FEW.shape, shift=30.0)
     one, other = (dict(relearned(m, FEW, [0], steps=5).named_parameters()) for m in (model, shifted))
     other["2.bias"] = other["2.bias"] + torch.tensor([30.0, 0, 0, 0])
     for name in one:

@@ -21,6 +21,10 @@ REQUEST = dict(
 )
 NOISE = {"noise_per_class": 2, "noise_steps": 2, "copies": 2}
 OPTIONS = {"FineTune": {"epochs": 1}, "Fisher": {"per_class": 1}, "UNSIR": NOISE, "Released": {"used": 1, "learned": 2}}
+OPTIONS |= dict.fromkeys(study.CONTROLS, {"noise_per_class": 2, "copies": 2})
+OPTIONS |= {name: {"epochs": 1} for name in study.RIVALS if "epochs" in study.options_of(name)} | {
+    "SVD projection": {"patches": 50}
+}
 RELEARNING = {"per_epoch": 16, "cap": 2, "watched": 4, "steps_cap": 2}
 
 
@@ -93,7 +97,7 @@ def test_compare_measures_every_method(tiny):
     whole = metrics.retain_forget_accuracy(tiny.original, tiny.loaded.test, tiny.forget)
     assert (by_name["Original"]["A_Dr"], by_name["Original"]["A_Df"]) == whole
     assert by_name["Original"]["relearn_epochs"] == by_name["Original"]["relearn_steps"] == 0
-    assert by_name["Masked logits"]["A_Df"] == by_name["Shifted bias"]["A_Df"] == by_name["Retrain"]["A_Df"] == 0
+    assert by_name["Masked logits"]["A_Df"] == by_name["Retrain"]["A_Df"] == 0
 
 
 def test_compare_gives_the_same_records_every_time():
@@ -282,6 +286,22 @@ def test_every_setting_of_unsir_is_tried():
     assert SETTINGS.keys() == inspect.signature(unsir).parameters.keys() - {
         "model", "forget", "retain", "noise", "seed", "forgotten"
     }  # fmt: skip
+
+
+def test_every_method_is_tuned_on_validation_data_with_what_all_have_in_common(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
+    candidates = {
+        "NegGrad": [{"lr": 0.1}, {"lr": 1e-5}],
+        "DELETE": [{"lr": 1e-5, "batch_size": 8}, {"lr": 1.0, "batch_size": 8}],
+        "Head projection": [{}],
+    }
+    found = study.tuned(candidates, {"batch_size": 16, "epochs": 1, "share": 0.5}, **REQUEST)
+    assert list(found) == list(candidates) and all(name == method.name for name, method in found.items())
+    for name, common in (("NegGrad", {"batch_size": 16, "epochs": 1}), ("DELETE", {"epochs": 1})):
+        records = choose(name, candidates[name], common, **REQUEST)
+        (best,) = (c for c, record in zip(candidates[name], records, strict=True) if record["chosen"])
+        assert found[name].options == {**common, **best}
+    assert found["Head projection"].options == {}
 
 
 @pytest.mark.parametrize(

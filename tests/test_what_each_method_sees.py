@@ -75,6 +75,11 @@ OPTIONS = {
     "Fisher": {"per_class": 2},
     "UNSIR": QUICK | {"noise_steps": 2},
     "Released": {"per_class": 2, "learned": 4},
+    "NegGrad+": {"epochs": 2, "batch_size": 6},
+    "SCRUB": {"epochs": 3, "forget_epochs": 2},
+    "Boundary Shrink": {"epochs": 2},
+    **{name: {"epochs": 2} for name in ("NoT", "NoT (subset)", "l1-sparse", "l1-sparse (subset)", "DELETE")},
+    **{name: {"epochs": 2} for name in ("Random labels", "SalUn", "Bad Teacher")},
     **dict.fromkeys(study.CONTROLS, QUICK),
 }
 
@@ -91,17 +96,32 @@ EXPECTED = {
     "NegGrad": lambda s: (D_F, 3),
     "Fisher": lambda s: (set(numbers(s.retain.draw(2, seed=5).images)), 1),
     "Masked logits": lambda s: (set(), 0),
-    "Shifted bias": lambda s: (set(), 0),
     "UNSIR": lambda s: (d_r_sub(s), 2),  # impair and repair
     "Released": lambda s: (set(numbers(s.retain.first(2).images)), 2),
     "No noise": lambda s: (d_r_sub(s), 2),
     "Unlearned noise": lambda s: (d_r_sub(s), 2),
     "Blank images": lambda s: (d_r_sub(s), 2),
+    "Bias shift": lambda s: (set(), 0),
+    "Head projection": lambda s: (set(), 0),
+    "NoT": lambda s: (D_R, 2),
+    "NoT (subset)": lambda s: (d_r_sub(s), 2),
+    "l1-sparse": lambda s: (D_R, 2),
+    "l1-sparse (subset)": lambda s: (d_r_sub(s), 2),
+    "DELETE": lambda s: (D_F, 2),
+}
+# The same of those that see both kinds: how often each image of D_r and of D_f is trained on.
+TWO_KINDS = {
+    "Random labels": (2, 2),
+    "SalUn": (2, 3),  # the mask, too
+    "SCRUB": (3, 2),
+    "SSD": (1, 2),
+    "SVD projection": (0, 0),  # no gradient
 }
 
 
 def test_every_method_is_looked_at():
-    assert {*EXPECTED, "More retain"} == set(METHODS)
+    apart = {"More retain", "NegGrad+", "Bad Teacher", "Boundary Shrink"}
+    assert {*EXPECTED, *TWO_KINDS, *apart} == set(METHODS)
 
 
 @pytest.mark.parametrize("method", EXPECTED)
@@ -115,6 +135,54 @@ def test_a_method_trains_on_all_the_images_that_it_may_see_and_sees_no_other(met
         set(found) == may_see and min(found.values(), default=times) == times and probes == (3 if method == "Fisher" else 0)
     )
     assert set(seen()) == may_see
+
+
+@pytest.mark.parametrize("method", TWO_KINDS)
+def test_a_method_of_both_kinds_trains_so_often_on_each(method, s):
+    SEEN.clear()
+    study.apply(method, s, **OPTIONS.get(method, {}))
+    retained, forgotten = TWO_KINDS[method]
+    assert seen(trained_on=True) == +Counter(dict.fromkeys(D_R, retained) | dict.fromkeys(D_F, forgotten))
+    assert set(seen()) == TRAIN
+
+
+def test_neggrad_plus_meets_each_retain_batch_with_a_forget_batch(s):
+    SEEN.clear()
+    study.apply("NegGrad+", s, **OPTIONS["NegGrad+"])
+    assert seen(trained_on=True) == Counter(dict.fromkeys(D_R, 2) | dict.fromkeys(D_F, 4))  # four batches of D_r, two of D_f
+    sizes = [len(images) for gradients, images in SEEN if gradients]
+    assert sizes[::2] == [6] * 8 and sizes[1::2] == [6, 3] * 4
+
+
+def test_bad_teacher_sees_the_forget_set_and_three_tenths_of_the_retain_set(s):
+    SEEN.clear()
+    study.apply("Bad Teacher", s, **OPTIONS["Bad Teacher"])
+    found = seen(trained_on=True)
+    assert D_F < set(found) < TRAIN and set(found.values()) == {2}
+    assert len(set(found) - D_F) == int(0.3 * len(D_R))
+
+
+def test_boundary_shrink_trains_on_the_forget_set_and_steps_from_it(s):
+    SEEN.clear()
+    study.apply("Boundary Shrink", s, **OPTIONS["Boundary Shrink"])
+    assert seen(trained_on=True) == Counter(dict.fromkeys(D_F, 3))  # the step, too
+    assert not any(i in D_R for i in seen())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_methods_access_is_what_it_sees(method, s):
+    may_see = {
+        "none": set(),
+        "retain subset": d_r_sub(s),
+        "all retain": D_R,
+        "forget set": D_F,
+        "forget set and all retain": TRAIN,
+    }
+    SEEN.clear()
+    study.apply(method, s, **OPTIONS.get(method, {}))
+    own = set(numbers(s.retain.first(2).images)) if method == "Released" else may_see[study.ACCESS[method]]
+    assert {i for i in seen() if i in TRAIN} <= own
+    assert {*study.ACCESS} == {*METHODS}
 
 
 def test_more_retain_draws_from_the_retain_subset_alone(s):

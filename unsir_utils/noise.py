@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -75,8 +74,7 @@ def learn_noise(
     """
     checks.counts(per_class=per_class, total=1 if total is None else total, steps=steps)
     checks.positive(lr=lr)
-    if not 0 <= penalty < math.inf:
-        raise ValueError(f"penalty is {penalty}: expected a finite number, 0 or more")
+    checks.not_negative(penalty=penalty)
     checks.batchnorm(batchnorm)
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     probe = torch.zeros(2, *shape, dtype=torch.float32, device=device)

@@ -164,6 +164,20 @@ def positive(**numbers: float) -> None:
             raise ValueError(f"{name} is {number}: expected a finite number greater than 0")
 
 
+def not_negative(**numbers: float) -> None:
+    """Raises ValueError naming the first number that is not finite and 0 or more."""
+    for name, number in numbers.items():
+        if not 0 <= number < math.inf:
+            raise ValueError(f"{name} is {number}: expected a finite number, 0 or more")
+
+
+def shares(**numbers: float) -> None:
+    """Raises ValueError naming the first number that is not in 0..1."""
+    for name, number in numbers.items():
+        if not 0 <= number <= 1:
+            raise ValueError(f"{name} is {number}: expected a share, from 0 to 1")
+
+
 def counts(*, least: int = 1, **numbers: int) -> None:
     """Raises ValueError naming the first number that is not a whole number of at least `least`."""
     for name, number in numbers.items():

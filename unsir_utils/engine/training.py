@@ -13,7 +13,7 @@ from .forward import forward, logits_of
 from .precision import exact_cuda
 from .state import mode, with_gradients
 
-Batches = Iterable[tuple[Tensor, Tensor]]
+Batches = Iterable[tuple[Tensor, Any]]  # inputs, and labels or whatever the objective compares the logits with
 TINY = 1e-30  # zeroing weights below it left every logit of three trained networks as it was
 
 
@@ -24,7 +24,7 @@ def one_epoch(
     batches: Batches,
     optimiser: torch.optim.Optimizer,
     *,
-    objective: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    objective: Callable[[Tensor, Any], Tensor] = F.cross_entropy,
     clip_value: float | None = None,
     schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
     train_mode: bool = True,
@@ -112,11 +112,12 @@ def parameter_groups(model: nn.Module, lr: float, head_factor: float = 1.0, x: T
     return [{"params": body, "lr": lr}, {"params": last, "lr": head_factor * lr}]
 
 
+Layer = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 HEADS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @with_gradients
-def head(model: nn.Module, x: Tensor) -> nn.Module:
+def head(model: nn.Module, x: Tensor) -> Layer:
     """The Linear or convolution that yields the logits for inputs x [n, ...], whatever pools or scales them behind it.
 
     The graph of a forward pass is walked back from the logits to the first such layer on every path. Raises ValueError

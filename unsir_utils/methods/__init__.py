@@ -1,1 +1,7 @@
-"""What UNSIR is held against: baselines that see the forget data or more retain data. Imports the engine and the kernels."""
+"""What UNSIR is held against. Imports the engine and the kernels.
+
+baselines    the paper's own: fine-tuning, gradient ascent, Fisher forgetting; a masked logit
+zero_glance  today's methods that see no forget image either
+forget_set   today's that train on the forget set; one_shot: today's that only look at it
+passes       what those that train have in common; fisher: the Fisher information
+"""

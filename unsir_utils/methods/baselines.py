@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,9 @@ from ..engine import checks
 from ..engine.forward import logits_of
 from ..engine.samples import Samples
 from ..engine.state import seeded, with_gradients
-from ..engine.training import head, one_epoch
+from ..engine.training import head
 from .fisher import fisher_information
+from .passes import run_passes
 
 
 def finetune(
@@ -52,14 +54,11 @@ def neggrad(
     return _sgd(model, forget, lambda z, y: -F.cross_entropy(z, y), epochs, lr, batch_size, seed, batchnorm == "train")
 
 
-@with_gradients
 def _sgd(model, samples, objective, epochs, lr, batch_size, seed, train_mode=True) -> nn.Module:
-    model = copy.deepcopy(model)
-    optimiser = torch.optim.SGD(model.parameters(), lr=lr)
-    with seeded(seed, samples.device):
-        for _ in range(epochs):
-            one_epoch(model, samples.shuffled(batch_size), optimiser, objective=objective, train_mode=train_mode)
-    return model
+    def passes(*_):
+        return [(samples.shuffled(batch_size), objective)]
+
+    return run_passes(model, passes, partial(torch.optim.SGD, lr=lr), epochs=epochs, seed=seed, train_mode=train_mode)
 
 
 @with_gradients
@@ -118,20 +117,3 @@ class MaskedLogits(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return logits_of(self.network(x)).index_fill(1, torch.tensor(self.forget, device=x.device), float("-inf"))
-
-
-def shifted_bias(model: nn.Module, forget: Iterable[int], x: Tensor, *, by: float = 100.0) -> nn.Module:
-    """The other trivial one: the head's biases of the forget classes, `by` logits lower.
-
-    It forgets nothing, either: every feature is as it was. x: some inputs [n, ...], to find the head. Raises ValueError for a
-    head without biases. Source: BiasShift (arXiv 2605.08730).
-    """
-    forget = checks.classes(forget, what="forget class")
-    checks.positive(by=by)
-    model = copy.deepcopy(model)
-    bias = head(model, x).bias
-    if not isinstance(bias, Tensor):
-        raise ValueError("the model's head has no biases, so that none can be shifted: mask the logits instead")
-    with torch.no_grad():
-        bias[forget] -= by
-    return model

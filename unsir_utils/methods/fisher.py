@@ -61,7 +61,7 @@ def _layerwise(model: nn.Module, samples: Samples) -> dict[str, Tensor]:
     used = _used(model, samples.inputs(slice(0, 1)))
     layers = {name: m for name, m in model.named_modules() if any(id(p) in used for p in m.parameters(recurse=False))}
     for name, layer in layers.items():
-        if type(layer) not in RULES or not _has_rule(layer):
+        if type(layer) not in RULES or not has_rule(layer):
             raise ValueError(f"no Fisher rule for layer {name} ({layer}): use method='loop'")
     if len(list(model.named_parameters(remove_duplicate=False))) > len(list(model.parameters())):
         raise ValueError("layers share weights: use method='loop'")
@@ -103,7 +103,7 @@ def _used(model: nn.Module, x: Tensor) -> set[int]:
     return {id(p) for p, g in zip(parameters, gradients, strict=True) if g is not None}
 
 
-def _has_rule(layer: nn.Module) -> bool:
+def has_rule(layer: nn.Module) -> bool:
     plain_conv = getattr(layer, "groups", 1) == 1 and getattr(layer, "padding_mode", "zeros") == "zeros"
     return plain_conv and not isinstance(getattr(layer, "padding", 0), str) and getattr(layer, "track_running_stats", True)
 

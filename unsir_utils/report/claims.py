@@ -519,6 +519,20 @@ def stays_near(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:
     return Test("K", what, [near, gone])
 
 
+def keeps_as_much(records: pd.DataFrame, images: int) -> list[Test]:
+    """Question M, a test a method that sees a subset of the retain data as UNSIR does, its own controls left aside.
+
+    records: method, access, seed, A_Dr, A_Df; images: forget test images.
+    """
+    step, bound = 100 / images, claims()["M"]["threshold"]
+    alike = records.method[records.access == "retain subset"].unique()
+    tests, gone = [], forgets("", records, "UNSIR", step=step)
+    for rival in [name for name in alike if name not in ("UNSIR", "Released", "No noise", *OTHER_IMAGES)]:
+        less = Criterion(f"A_Dr less than {rival}", lost(records, "UNSIR", of=rival), "at most", bound, "points", step=step)
+        tests.append(Test("M", f"UNSIR keeps as much as {rival}", [gone, less]))
+    return tests
+
+
 def presets(records: pd.DataFrame, step: float = 0.0) -> list[Test]:
     """Question K for the best and the fast settings, wherever they are confirmed.
 
@@ -562,7 +576,7 @@ def _above(part: pd.DataFrame, name: str, rate: str, step: float) -> Criterion:
     """Points of recall above the retrained networks' bound, in one test."""
     unsir, bare = (values(part, "above", method=f"{method} ({rate})") for method in ("UNSIR", "No noise"))
     others = {"Unlearned noise": values(part, "above", method="Unlearned noise")} if rate == "chosen rates" else {}
-    kept = {m: at(values(part, "above", method=m), unsir) for m in ("Masked logits", "Shifted bias", "Retrain")}
+    kept = {m: at(values(part, "above", method=m), unsir) for m in ("Masked logits", "Bias shift", "Retrain")}
     bound = claims()["L"]["threshold"]
     return Criterion(
         f"{name}, above the bound", unsir, "at most", bound, "points", without=bare, images=others, beside=kept, step=step

@@ -165,6 +165,7 @@ GROUPS = {  # in reading order
     "does the noise matter?": ["16"],
     "what is left of a class?": ["18"],
     "questions beyond": ["09", "10", "11", "12", "13", "14", "15"],
+    "today's methods": ["19"],
     "all claims on one page": ["99"],
     "appendix: how fast": ["17"],
 }

@@ -23,7 +23,7 @@ from ..data.sets import Data, load
 from ..engine import checks
 from ..engine.samples import Samples
 from ..impair import impair
-from ..methods.baselines import MaskedLogits, finetune, fisher_forgetting, neggrad, shifted_bias
+from ..methods.baselines import MaskedLogits, fisher_forgetting
 from ..noise import Noise, blank_images, learn_noise, more_retain, unlearned_noise
 from ..repair import repair
 from ..settings import PAPER, best_record
@@ -31,6 +31,7 @@ from ..unsir import released, two_passes, unsir
 from .cases import run_cases
 from .models import weights_file
 from .provenance import load_once, machine, state
+from .rivals import ALL, GIVEN, NOTHING, RIVALS, SUBSET, Rival
 from .store import Recipe, Trained, handed_out, trained
 from .workers import each
 
@@ -158,16 +159,6 @@ def _retrain(s: Scenario) -> tuple[nn.Module, float]:
     return found.model, found.seconds
 
 
-def _finetune(s: Scenario, **options) -> tuple[nn.Module, float]:
-    model, retain = s.original, s.retain
-    return _timed(lambda: finetune(model, retain, seed=s.seed, **options))
-
-
-def _neggrad(s: Scenario, **options) -> tuple[nn.Module, float]:
-    model, forget = s.original, s.forget_set
-    return _timed(lambda: neggrad(model, forget, seed=s.seed, **options))
-
-
 def _fisher(s: Scenario, per_class: int, **options) -> tuple[nn.Module, float]:
     model, sample = s.original, s.retain.draw(per_class, seed=s.seed)
     return _timed(lambda: fisher_forgetting(model, sample, s.forget, seed=s.seed, **options))
@@ -176,11 +167,6 @@ def _fisher(s: Scenario, per_class: int, **options) -> tuple[nn.Module, float]:
 def _masked(s: Scenario) -> tuple[nn.Module, float]:
     model = s.original
     return _timed(lambda: MaskedLogits(model, s.forget))
-
-
-def _shifted(s: Scenario) -> tuple[nn.Module, float]:
-    model, blank = s.original, torch.zeros(2, *s.loaded.train.shape, device=s.loaded.train.device)
-    return _timed(lambda: shifted_bias(model, s.forget, blank))
 
 
 def _with_images(images: Callable[[Scenario, int], Noise | None]) -> Unlearn:
@@ -239,19 +225,39 @@ def _released(s: Scenario, **options) -> tuple[nn.Module, float]:
     return _timed(lambda: released(model, s.forget, retain, seed=s.seed, **options).model)
 
 
+def _rival(rival: Rival) -> Unlearn:
+    def method(s: Scenario, **options) -> tuple[nn.Module, float]:
+        model, given = s.original, (*GIVEN[rival.access](s), *rival.besides(s))
+        seed = {"seed": s.seed} if _is_seeded(rival) else {}
+        return _timed(lambda: rival.kernel(model, *given, **seed, **options))
+
+    return method
+
+
+def _is_seeded(rival: Rival) -> bool:
+    return "seed" in inspect.signature(rival.kernel).parameters
+
+
 METHODS: dict[str, Unlearn] = {
     "Original": _original,
     "Retrain": _retrain,
-    "FineTune": _finetune,
-    "NegGrad": _neggrad,
     "Fisher": _fisher,
     "Masked logits": _masked,
-    "Shifted bias": _shifted,
     **{label: _with_images(images) for label, images in CONTROLS.items()},
     "UNSIR": _unsir,
     "Released": _released,
+    **{label: _rival(rival) for label, rival in RIVALS.items()},
 }
-UNSEEDED = ("Original", "Retrain", "Masked logits", "Shifted bias")  # the unlearning seed changes nothing about these
+ACCESS = {  # to training data, after the original was trained
+    "Original": NOTHING,
+    "Retrain": ALL,
+    "Fisher": ALL,
+    "Masked logits": NOTHING,
+    **dict.fromkeys([*CONTROLS, "UNSIR", "Released"], SUBSET),
+    **{label: rival.access for label, rival in RIVALS.items()},
+}
+# The unlearning seed changes nothing about these.
+UNSEEDED = ("Original", "Retrain", "Masked logits", *(label for label, rival in RIVALS.items() if not _is_seeded(rival)))
 
 
 class Method(NamedTuple):
@@ -277,8 +283,7 @@ def by_seed(methods: dict[str, Method], seeds: list[int], **request: object) -> 
 
 
 KERNELS: dict[str, list[Callable]] = {
-    "FineTune": [finetune],
-    "NegGrad": [neggrad],
+    **{label: [rival.kernel] for label, rival in RIVALS.items()},
     "Fisher": [fisher_forgetting],
     "UNSIR": [unsir],
     "Released": [released, two_passes],
@@ -437,6 +442,19 @@ def choose(method: str, candidates: list[dict], options: dict, **request) -> lis
         _check_options(method, options, candidate)
     tried = [{**c, **validate(apply(method, s, **options, **c)[0], s)} for c in candidates]
     return [{**record, "chosen": record is best_record(tried)} for record in tried]
+
+
+def tuned(candidates: dict[str, list[dict]], common: dict, **request) -> dict[str, Method]:
+    """Each method of `candidates` at that one of them which the project's rule takes on the validation part.
+
+    common: options that every method gets that has them and varies them in none of its candidates.
+    """
+    varied = {name: set().union(*given) for name, given in candidates.items()}
+    options = {n: {k: v for k, v in _taken(n, common).items() if k not in varied[n]} for n in candidates}
+    cases = [dict(**request, method=n, candidates=given, options=options[n]) for n, given in candidates.items()]
+    tried = run_cases(choose, cases, "methods").groupby("method", sort=False).chosen
+    best = {name: int(chosen.to_numpy().argmax()) for name, chosen in tried}
+    return {n: Method(n, {**options[n], **given[best[n]]}) for n, given in candidates.items()}
 
 
 def chosen_rates(rates: list[dict], **choice: object) -> dict:
