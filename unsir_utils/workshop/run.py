@@ -111,7 +111,7 @@ def _passed_on(name: str) -> Iterator[None]:
         finally:
             over.set()
             listener.join()
-            del os.environ["UNSIR_PROGRESS"]
+            os.environ.pop("UNSIR_PROGRESS", None)
 
 
 class ThisPython(AsyncKernelManager):
