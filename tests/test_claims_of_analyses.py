@@ -120,3 +120,36 @@ def test_a_seed_without_any_retain_map_is_not_left_out():
     records = maps(0.5)
     records.loc[(records.part == "retain") & (records.seed == 0), ["cosine", "empty before"]] = [math.nan, True]
     assert verdicts(claims.looks_away(records)) == ["undefined"] * 4
+
+
+def audited(above: dict[str, list[float]], verdict: str = "fails", of: str = "features") -> pd.DataFrame:
+    """One test with a bound of 40 %: points above it by method, one value a seed."""
+    lines = [{"method": m, "seed": seed, "value": 40 + v} for m, found in above.items() for seed, v in enumerate(found)]
+    return pd.DataFrame(lines).assign(test="linear probe", of=of, bound=40.0, verdict=verdict)
+
+
+LEFT = {"Masked logits": [30], "Shifted bias": [30], "Retrain": [-5]}
+
+
+@pytest.mark.parametrize(
+    "unsir, bare, verdict",
+    [
+        ([-9, -8, -10], [20, 21, 22], "holds"),
+        ([-9, -8, -10], [-9, -8, -10], "holds, but not because of the noise"),
+        ([9, 8, 10], [-9, -8, -10], "does not hold"),
+        ([-9, 0, 10], [20, 21, 22], "undecided"),
+        ([-9, -8, math.nan], [20, 21, 22], "undefined"),
+    ],
+)
+def test_a_class_is_recoverable_beyond_the_bound_of_retrained_networks(unsir, bare, verdict):
+    found = {f"{m} ({r})": v for r in claims.RATES for m, v in (("UNSIR", unsir), ("No noise", bare))}
+    tests = claims.recoverable(audited(found | LEFT | {"Unlearned noise": bare}), 1.0)
+    lines = judge(tests)
+    assert [line["verdict"] for line in lines] == [verdict] * 2
+    assert "Masked logits does not hold" in lines[0]["controls"] and "Retrain holds" in lines[0]["controls"]
+
+
+def test_a_test_that_cannot_tell_decides_nothing():
+    found = {f"{m} ({r})": [-9, -8, -10] for r in claims.RATES for m in ("UNSIR", "No noise")} | LEFT
+    blind = [audited(found, verdict="cannot tell"), audited(found, of="head")]
+    assert verdicts(claims.recoverable(pd.concat(blind), 1.0)) == ["undefined"] * 2
