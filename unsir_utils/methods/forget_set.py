@@ -247,8 +247,8 @@ def scrub(
     The first `forget_epochs` epochs begin with a pass that maximises KL(original || student) on the forget data; every epoch
     ends with one that minimises gamma * CE + alpha * KL on the retain data. `distillation` at `temperature` in both. SGD,
     momentum 0.9, weight decay 5e-4, one optimiser. forget_epochs = 0: distilling the original on the retain data.
-    Source: Kurmanji et al. (2023) and their public code's large-scale notebook. Its rate falls only after the third epoch. Its
-    settings name batches of 128 and 32, which are taken here; its loaders make batches of 256 and 512.
+    Source: Kurmanji et al. (2023) and their public code's large-scale notebook. Its rate falls only after the third epoch.
+    Its settings name batches of 128 and 32, which are taken here; its loaders make batches of 256 and 512.
     """
     check_training(model, epochs, lr, batch_size, retain=retain, forget=forget)
     checks.counts(forget_batch_size=forget_batch_size)
