@@ -108,6 +108,11 @@ def test_a_basis_is_orthonormal_and_its_shares_are_of_the_squares():
         torch.testing.assert_close(u * share @ u.T, rows.T @ rows / rows.square().sum(), atol=1e-5, rtol=0)
 
 
+def test_equal_rows_have_a_basis():
+    u, share = _basis(torch.ones(3, 6))
+    torch.testing.assert_close(u * share @ u.T, torch.full((6, 6), 1 / 6), atol=1e-5, rtol=0)
+
+
 def test_the_projection_sees_so_many_images_and_patches(float32, monkeypatch):
     rows = []
     monkeypatch.setattr("unsir_utils.methods.one_shot._basis", lambda r: rows.append(len(r)) or _basis(r))

@@ -135,12 +135,13 @@ def _bases(model: nn.Module, samples: Samples, patches: int) -> dict[Layer, Basi
 
 
 def _basis(rows: Tensor) -> Basis:
-    """Of rows [n, d]."""
-    if len(rows) < rows.shape[1]:
-        _, values, vectors = torch.linalg.svd(rows, full_matrices=False)
-        square, u = values.square(), vectors.T
-    else:  # the same from the smaller matrix
+    """Of rows [n, d], from the smaller of their two products with themselves."""
+    if len(rows) >= rows.shape[1]:
         square, u = torch.linalg.eigh(rows.T @ rows)
+    else:
+        square, v = torch.linalg.eigh((rows @ rows.T).double())
+        square = square.clamp(min=1e-12 * square.max())  # equal rows have a square of zero, by which none can divide
+        square, u = square.float(), (rows.T.double() @ v / square.sqrt()).float()
     square = square.clamp(min=0)
     return u, square / square.sum()
 
