@@ -1,9 +1,9 @@
 """Which rates, and whether noise is needed: tried in turn, and judged without any image of the class to forget.
 
 What orders settings as A_Df on real held-out images does was measured on a design set: 133 settings (with and without noise,
-impair rates of 1e-5 to 1e-2, half of it to repair, head factors 1 and 30) that lost less than 5 points of A_Dr, of 9 requests
-to 4 small networks on digits and shapes, with 24 learned and 60 carried stand-ins a class. Spearman's correlation with A_Df is the mean over requests; AUC is that of telling A_Df of at most 1 % from the rest,
-all requests together.
+impair rates of 1e-5 to 1e-2, half of it to repair, head factors 1 and 30) that lost less than 5 points of A_Dr, of 9
+requests to 4 small networks on digits and shapes, with 24 learned and 60 carried stand-ins a class. Spearman's correlation
+with A_Df is the mean over requests; AUC is that of telling an A_Df of at most 1 % from the rest, all requests together.
 
     what is looked at                                           Spearman    AUC
     the higher margin of the two kinds of stand-ins                 0.93   0.97
@@ -15,8 +15,8 @@ all requests together.
     the class's log-odds on the learned noise                       0.14   0.49
 
 So UNSIR's own noise does not tell. The class's logit on retain images does in part: it falls long before the class is gone.
-At a margin of -4 none of 38 settings that were called forgotten had an A_Df above 1 %, and 12 of 50 that had at most 1 % were
-missed. Learned stand-ins alone call a network forgotten that still has 92 % of the class right (AllCNN on digits).
+At a margin of -4 none of 38 settings that were called forgotten had an A_Df above 1 %, and 12 of 50 that had at most 1 %
+were missed. Learned stand-ins alone call a network forgotten that still has 92 % of the class right (AllCNN on digits).
 """
 
 from __future__ import annotations
