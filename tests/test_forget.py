@@ -166,6 +166,16 @@ def test_the_rule_takes_the_highest_a_dr_of_what_forgets(found):
     assert sum(r["chosen"] for r in found.tried) == 1
 
 
+def test_of_equals_the_gentler_is_taken():
+    def record(rate: float, a_dr: float, odds: float) -> dict:
+        return {"impair_lr": rate, "A_Dr": a_dr, "margin": odds}
+
+    gentle, strong = record(0.001, 90.0, -5.0), record(0.003, 90.0, -20.0)
+    better = forgetting._better
+    assert better(gentle, strong) and not better(strong, gentle)
+    assert better(record(0.003, 90.1, -5.0), gentle) and better(strong, record(0.001, 95.0, -3.9))
+
+
 @ANY
 def test_forget_images_are_not_looked_at_unless_that_is_allowed(monkeypatch):
     retain, validation, held = parts(40)

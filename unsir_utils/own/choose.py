@@ -1,4 +1,23 @@
-"""Which rates, and whether noise is needed: tried in turn, and judged without any image of the class to forget."""
+"""Which rates, and whether noise is needed: tried in turn, and judged without any image of the class to forget.
+
+What orders settings as A_Df on real held-out images does was measured on a design set: 133 settings (with and without noise,
+impair rates of 1e-5 to 1e-2, half of it to repair, head factors 1 and 30) that lost less than 5 points of A_Dr, of 9
+requests to 4 small networks on digits and shapes, with 24 learned and 60 carried stand-ins a class. Spearman's correlation
+with A_Df is the mean over requests; AUC is that of telling an A_Df of at most 1 % from the rest, all requests together.
+
+    what is looked at                                           Spearman    AUC
+    the higher margin of the two kinds of stand-ins                 0.93   0.97
+    learned stand-ins alone                                         0.93   0.96
+    carried stand-ins alone                                         0.93   0.94
+    a retain class unlearned beside it, its A_Df (7 requests)       0.93   0.93
+    the class's log-odds on retain images, mean                     0.76   0.82
+    retain images that have the class among their first two         0.80   0.85
+    the class's log-odds on the learned noise                       0.14   0.49
+
+So UNSIR's own noise does not tell. The class's logit on retain images does in part: it falls long before the class is gone.
+At a margin of -4 none of 38 settings that were called forgotten had an A_Df above 1 %, and 12 of 50 that had at most 1 %
+were missed. Learned stand-ins alone call a network forgotten that still has 92 % of the class right (AllCNN on digits).
+"""
 
 from __future__ import annotations
 
