@@ -101,11 +101,7 @@ def weight_negation(
     """NoT: the first layer's weights change sign, and the retain data repair what that breaks. Sees retain images.
 
     Source: Khalil et al. (2025), who negate the first convolution on every data set. No code of theirs was found: epochs,
-<<<<<<< HEAD
-    rate and optimiser are those of `l1_sparse`. A port elsewhere stops by the forget accuracy, which this does not look at.
-=======
     rate and optimiser are those of `l1_sparse`. A port elsewhere stops by the forget accuracy, which this never looks at.
->>>>>>> h-methods
     """
     check_training(model, epochs, lr, batch_size, retain=retain)
     model = copy.deepcopy(model)
