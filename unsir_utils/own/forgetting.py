@@ -72,7 +72,7 @@ def forget(
 
     - design (the rule was set on these; 5 networks, 11 requests): A_Df 0 in all, A_Dr within 1.5 points in 10, 1.9 at worst.
     - confirmation (others, 6 networks, 11 requests): A_Df 0 in all, A_Dr within 1.5 points in 10, 2.8 at worst. That one
-      took the higher of two rates that validation held equal. Since then the lower is taken: with it 11 of 11, not tested anew.
+      took the higher of two rates that validation held equal. Since then the lower is taken: 11 of 11, not tested anew.
     - Of these, networks of at least 90 % to begin with: 8 of 9 and 7 of 8. A half-trained one gains from more training.
     - The margin ordered two tries of a request as A_Df did in 42 of 44 pairs and 49 of 51. Of 39 tries that it called
       forgotten none had an A_Df above 1 %; of 50 with at most 1 % it missed 11.
