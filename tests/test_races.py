@@ -219,7 +219,7 @@ def test_what_a_switch_pays_leaves_out_the_data_and_counts_a_step_of_noise():
     lines[2]["backward"] = 3  # without channels_last
     noise = records_of(on=[1.0], off=[4.0])
     found = anatomy.pays(pd.DataFrame(lines), noise, 10).set_index("switch")
-    assert found.ratio.tolist() == [1, 1.5, 1, 1, 4, 3]
+    assert found.ratio.tolist() == [1, 1.5, 1, 1, 1, 4, 3]
     assert found.loc["channels last", ["on (ms)", "off (ms)"]].tolist() == [4000, 6000]
     assert found.loc["frozen model", ["on (ms)", "off (ms)"]].tolist() == [100, 400]
     assert found.index[-1] == "zeroed weights, plain" and found["on (ms)"].iloc[-1] == 8000
