@@ -62,8 +62,10 @@ def test_weights_are_halved_where_the_logits_stay(same, kind, given, tmp_path, m
     checkpoints.gather("smoke", tmp_path / "here", tmp_path / "given")
     file = tmp_path / "given" / f"{given.name}.safetensors"
     assert {value.dtype for value in load_file(file).values() if value.dim() > 1} == {kind}
+    monkeypatch.setenv("UNSIR_CHECKPOINTS", str(tmp_path / "given"))
+    taken = trained(RECIPE, data(), tmp_path / "there")
     with safe_open(file, "pt") as opened:
-        assert given.sha256 in opened.metadata()["record"]
+        assert taken.sha256 in opened.metadata()["record"] and (taken.sha256 == given.sha256) != same
     assert f"| {str(kind)[6:]} " in (tmp_path / "given" / "README.md").read_text()
 
 
@@ -72,6 +74,21 @@ def test_other_logits_are_noticed(given, tmp_path):
     record = {"recipe": {"architecture": "tiny"}, "shape": list(data().train.shape), "classes": 4}
     assert checkpoints._same_logits(record, weights, weights)
     assert not checkpoints._same_logits(record, weights, {name: value * 1.01 for name, value in weights.items()})
+
+
+def test_a_record_of_before_shapes_were_kept_stays_in_full_precision(given):
+    weights = given.model.state_dict()
+    assert not checkpoints._same_logits({"recipe": {"architecture": "tiny"}}, weights, weights)
+
+
+def test_a_damaged_file_is_named(given, tmp_path, monkeypatch):
+    file = tmp_path / "given" / f"{given.name}.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    monkeypatch.setenv("UNSIR_CHECKPOINTS", str(tmp_path / "given"))
+    with pytest.raises(ValueError, match=f"{given.name}.* fails its checksum: fetch it anew"):
+        trained(RECIPE, data(), tmp_path / "there")
 
 
 def test_a_file_of_another_kind_is_named(given, tmp_path, monkeypatch):

@@ -24,7 +24,8 @@ def linear_probe(train: AtHead, test: AtHead, forget: Sequence[int]) -> float:
 
     It is trained on all classes, so `train` should hold as many images of each, with standardised features. By a fixed rule
     C is 0.1 over the number of training images: the strongest penalty of 0.01 to 100 that cost the retain classes nothing on
-    drawn shapes. Source: the probe of CMF unlearning (2026), there by SGD.
+    the test images of four networks on drawn shapes, no unlearned one in view. Source: the probe of CMF unlearning (2026),
+    there by SGD.
     """
     scale = StandardScaler().fit(train.features)
     probe = LogisticRegression(C=PENALTY / len(train), max_iter=1000).fit(scale.transform(train.features), train.labels)

@@ -67,13 +67,13 @@ def adam(model: nn.Module, lr: float, head_factor: float = 1.0, x: Tensor | None
     return in_memory_order(torch.optim.Adam(parameter_groups(model, lr, head_factor, x), fused=True, **options))
 
 
-Optimiser = TypeVar("Optimiser", bound=torch.optim.Optimizer)
+O_ = TypeVar("O_", bound=torch.optim.Optimizer)
 
 
-def in_memory_order(optimiser: Optimiser) -> Optimiser:
+def in_memory_order(optimiser: O_) -> O_:
     """The same optimiser, whose steps see a CPU's channels-last weights as they lie in memory.
 
-    A fused step copies each of them, its gradient and its state, there and back: twice the time of the step itself.
+    A fused step copies each of them, its gradient and its state, there and back. 17_benchmark measures what that costs.
     """
     weights = [
         p for group in optimiser.param_groups for p in group["params"] if p.device.type == "cpu" and _lies_otherwise(p)

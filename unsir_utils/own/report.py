@@ -18,7 +18,7 @@ class Report:
 
     forget: names of the classes that were to go. A_Dr: (before, after) on the retain classes. A_Df: the same on held-out
     images of the forget classes; None where none were given. left: how far the network is from the forget classes on images
-    that stand in for them, (before, after): see `choose.Signs`. by_class: class, images, before, after.
+    that stand in for them, (before, after): see `choose.stand_ins`. by_class: class, images, before, after.
     tried: a record a try, in order. settings: arguments of the chosen run. passes: images through the network, repetitions
     counted. seconds: the same steps. warnings: where the goal was missed. notes: what else to know.
     """

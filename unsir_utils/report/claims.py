@@ -520,15 +520,16 @@ def stays_near(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:
 
 
 def keeps_as_much(records: pd.DataFrame, images: int) -> list[Test]:
-    """Question M, a test a method that sees a subset of the retain data as UNSIR does, its own controls left aside.
+    """Question M, a test a method that sees a subset of the retain data as UNSIR does, whose control no noise is.
 
     records: method, access, seed, A_Dr, A_Df; images: forget test images.
     """
     step, bound = 100 / images, claims()["M"]["threshold"]
     alike = records.method[records.access == "retain subset"].unique()
-    tests, gone = [], forgets("", records, "UNSIR", step=step)
+    tests, gone = [], forgets("", records, "UNSIR", "No noise", step)
     for rival in [name for name in alike if name not in ("UNSIR", "Released", "No noise", *OTHER_IMAGES)]:
-        less = Criterion(f"A_Dr less than {rival}", lost(records, "UNSIR", of=rival), "at most", bound, "points", step=step)
+        of_unsir, bare = (lost(records, method, of=rival) for method in ("UNSIR", "No noise"))
+        less = Criterion(f"A_Dr less than {rival}", of_unsir, "at most", bound, "points", without=bare, step=step)
         tests.append(Test("M", f"UNSIR keeps as much as {rival}", [gone, less]))
     return tests
 

@@ -28,11 +28,18 @@ def cards() -> list[str]:
     return found if visible is None or not found else [name for name in visible.split(",") if name not in ("", "-1")]
 
 
+def workers() -> int:
+    """How many processes the cases of a notebook may use. Raises ValueError where UNSIR_WORKERS is no such number."""
+    asked = os.environ.get("UNSIR_WORKERS") or "1"
+    if not asked.isdecimal() or int(asked) < 1:
+        raise ValueError(f"UNSIR_WORKERS is {asked!r}: expected a whole number from 1 on, or leave it unset")
+    return int(asked)
+
+
 def jobs() -> int:
     """One a card; else one for each UNSIR_THREADS (1) times UNSIR_WORKERS (1) of the cores that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    used = int(os.environ.get("UNSIR_THREADS") or 1) * int(os.environ.get("UNSIR_WORKERS") or 1)
-    return len(cards()) or max(1, cores // used)
+    return len(cards()) or max(1, cores // (int(os.environ.get("UNSIR_THREADS") or 1) * workers()))
 
 
 @contextlib.contextmanager

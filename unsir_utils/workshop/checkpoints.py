@@ -7,6 +7,7 @@ a folder or URL of such files.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 from ..data.paths import models_root, profile_files, results_root, sentence
@@ -57,6 +58,7 @@ def _gathered(path: Path, to: Path) -> dict[str, str]:
     record, weights = json.loads(path.with_suffix(".json").read_text()), load_file(path)
     half = {name: value.bfloat16() if value.dim() > 1 else value for name, value in weights.items()}
     kept = half if _same_logits(record, weights, half) else weights
+    record["sha256"] = _sha256(_in_full(kept))
     save_file(kept, to / path.name, metadata={"record": json.dumps(record)})
     accuracy = record["history"][-1].get("test_accuracy")
     return {
@@ -68,8 +70,19 @@ def _gathered(path: Path, to: Path) -> dict[str, str]:
     }
 
 
+def _in_full(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+
+
+def _sha256(weights: dict[str, Tensor]) -> str:
+    """Of the file that the store makes of them."""
+    return hashlib.sha256(save(weights)).hexdigest()
+
+
 def _same_logits(record: dict, *weights: dict[str, Tensor]) -> bool:
-    """Of 64 random inputs, in the precision that this machine computes in."""
+    """Of 64 random inputs, in the precision that this machine computes in; no where an older record tells no shape."""
+    if "shape" not in record:
+        return False
     x = torch.randn(64, *record["shape"], generator=torch.Generator().manual_seed(0))
     one, other = (forward(_network(record, each), x) for each in weights)
     return torch.equal(one, other)
@@ -97,12 +110,14 @@ def fetched(name: str) -> tuple[dict[str, Tensor], dict] | None:
         try:
             with safe_open(file, "pt") as opened:
                 record = json.loads((opened.metadata() or {})["record"])
-            weights = load_file(file)
+            weights = _in_full(load_file(file))
         except (SafetensorError, KeyError, json.JSONDecodeError) as error:
             raise ValueError(
                 f"{name} in {place} is no network of `make models`: remove it or unset UNSIR_CHECKPOINTS"
             ) from error
-    return {key: value.float() if value.is_floating_point() else value for key, value in weights.items()}, record
+    if _sha256(weights) != record["sha256"]:
+        raise ValueError(f"{name} in {place} fails its checksum: fetch it anew, or unset UNSIR_CHECKPOINTS to train here")
+    return weights, record
 
 
 def _copied(source: str, to: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Today's methods by name: what each sees, its kernel, and the settings that it is tuned over."""
+"""The methods beside UNSIR by name, the paper's and today's: what each sees, its kernel, what it is tuned over."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from traitlets.config import Config
 from zmq import ZMQError
 
 from ..data.paths import REPOSITORY, parse_yaml, results_root, sentence
-from .cards import own_card
+from .cards import own_card, workers
 from .profiles import DEFAULT, NOTEBOOKS, check_parameters, profile_values, profiles
 
 PRECISIONS = ("auto", "float32")  # of UNSIR_PRECISION
@@ -46,6 +46,7 @@ def check(notebook: Path, profile: str, overrides: dict | None = None) -> dict:
     precision = os.environ.get("UNSIR_PRECISION") or "auto"
     if precision not in PRECISIONS:
         raise ValueError(f"UNSIR_PRECISION is {precision!r}: choose one of {', '.join(PRECISIONS)}, or leave it unset")
+    workers()
     values = {**profile_values(profile).get(notebook.stem, {}), **(overrides or {}), "profile": profile}
     check_parameters(notebook, values)
     return values

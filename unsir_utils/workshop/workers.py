@@ -17,16 +17,9 @@ import torch
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
 
+from .cards import workers
 from .progress import progress
 from .provenance import machine
-
-
-def workers() -> int:
-    """How many processes this machine is to use. Raises ValueError for what is no such number."""
-    asked = os.environ.get("UNSIR_WORKERS") or "1"
-    if not asked.isdecimal() or int(asked) < 1:
-        raise ValueError(f"UNSIR_WORKERS is {asked!r}: expected a whole number from 1 on, or leave it unset")
-    return int(asked)
 
 
 def each(work: Callable[[Any], Any], items: list, label: str) -> list:
