@@ -38,6 +38,7 @@ from .progress import progress
 from .provenance import tell
 
 FOLDER = models_root()
+LAYOUT = "memory order"  # of the optimiser's state in a partial training, see `training.in_memory_order`
 SAVE_EVERY_S = 20.0  # a state smaller than this much work is not worth its write
 
 
@@ -221,6 +222,8 @@ class _Training:
 
     def resume(self, file: Path, epochs: int) -> None:
         saved = torch.load(file, map_location=next(self.model.parameters()).device, weights_only=True)
+        if saved.get("layout") != LAYOUT:
+            raise ValueError("an older version kept it")
         for name in ("model", "optimiser", "schedule"):
             getattr(self, name).load_state_dict(saved[name])
         self.state = {name: saved[name] for name in self.state}
@@ -229,7 +232,7 @@ class _Training:
 
     def save(self, file: Path) -> None:
         parts = {name: getattr(self, name).state_dict() for name in ("model", "optimiser", "schedule")}
-        write(file, lambda to: torch.save({**self.state, **parts}, to))
+        write(file, lambda to: torch.save({**self.state, **parts, "layout": LAYOUT}, to))
 
 
 def _begin(recipe: Recipe, n_classes: int, train: Samples, partial: Path) -> _Training:
