@@ -115,8 +115,9 @@ def test_a_switch_turns_what_it_says_and_nothing_else(monkeypatch, name, used, l
         modes.append(settings["batchnorm"])
         return learn_noise(*arguments, **settings)
 
+    switches._learned.cache_clear()
     monkeypatch.setattr(KERNELS, "learn_noise", watched)
-    noise = switches.unlearned(s, **{**SIZES, **RATES, **switches.switches(SIZES["learned"])[name]}).noise
+    noise = switches.unlearned(s.original, s, **{**SIZES, **RATES, **switches.switches(SIZES["learned"])[name]}).noise
     assert len(noise) == used * len(REQUEST["forget"])
     assert set(noise.labels.tolist()) == labels and set(modes) == {batchnorm}
 
@@ -132,7 +133,7 @@ def test_the_first_images_are_seen_unless_they_are_drawn(monkeypatch, name, draw
 
     monkeypatch.setattr(switches, "two_passes", watched)
     monkeypatch.setattr(KERNELS, "two_passes", watched)
-    found = switches.unlearned(s, **{**SIZES, **RATES, **switches.switches(SIZES["learned"])[name]})
+    found = switches.unlearned(s.original, s, **{**SIZES, **RATES, **switches.switches(SIZES["learned"])[name]})
     (retain,), first = seen, s.retain.first(SIZES["per_class"])
     assert len(retain) == len(first) == 2 * SIZES["per_class"]
     assert torch.equal(retain.images, first.images) != drawn
@@ -141,7 +142,7 @@ def test_the_first_images_are_seen_unless_they_are_drawn(monkeypatch, name, draw
 
 def test_no_noise_is_the_two_passes_alone():
     s = scenario(**REQUEST)
-    found = switches.unlearned(s, noise=False, **SIZES, **RATES)
+    found = switches.unlearned(s.original, s, noise=False, **SIZES, **RATES)
     passes = dict(copies=SIZES["copies"], batch_size=SIZES["batch_size"], seed=3, **RATES)
     assert same_weights(found.model, switches.two_passes(s.original, s.retain.first(4), None, **passes).model)
 
@@ -149,18 +150,25 @@ def test_no_noise_is_the_two_passes_alone():
 def test_a_case_measures_both_stages():
     impaired, repaired = switches.run_switch("as released", {}, **ASKED, **REQUEST)
     s = scenario(**REQUEST)
-    found = switches.unlearned(s, **SIZES, **RATES)
+    found = switches.unlearned(s.original, s, **SIZES, **RATES)
     for record, stage, model in [(impaired, "impair", found.impaired.model), (repaired, "repair", found.model)]:
         about = {**RATES, "forget": "[0, 2]", "stage": f"after {stage}", "rates": "0.02, 0.01"}
         assert record == about | switches.both_ways(model, s, 4)
 
 
-def test_another_precision_is_set_for_the_unlearning_alone(monkeypatch):
-    seen = []
-    monkeypatch.setattr(switches, "run_switch", lambda **case: seen.append(os.environ["UNSIR_PRECISION"]) or [case])
-    case = dict(switch="as released", **REQUEST)
-    assert switches.run_in_precision("float32", **case) == [case]
-    assert seen == ["float32"] and "UNSIR_PRECISION" not in os.environ
+def test_another_precision_unlearns_the_very_network_that_the_usual_one_trained(monkeypatch):
+    original, seen, run = scenario(**REQUEST).original, [], switches.unlearned
+
+    def watched(model, *arguments, **options):
+        seen.append((os.environ["UNSIR_PRECISION"], model))
+        return run(model, *arguments, **options)
+
+    monkeypatch.setattr(switches, "unlearned", watched)
+    with provenance.listening() as heard:
+        switches.run_in_precision("float32", "as released", {}, **ASKED, **REQUEST)
+    ((setting, model),) = seen
+    assert setting == "float32" and model is original and "UNSIR_PRECISION" not in os.environ
+    assert len(heard["networks"]) == 1, "no other is trained"
 
 
 @pytest.mark.parametrize("batchnorm", ["train", "eval"])
@@ -175,5 +183,7 @@ def test_a_weight_that_moved_is_told(monkeypatch):
     def moves(model, *_, **__):
         next(model.parameters()).data.add_(1)
 
-    monkeypatch.setattr(switches, "learn_noise", moves)
+    switches._learned.cache_clear()
+    monkeypatch.setattr(KERNELS, "learn_noise", moves)
     assert not switches.after_noise(2, "eval", **REQUEST)[0]["weights unchanged"]
+    switches._learned.cache_clear()

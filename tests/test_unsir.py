@@ -27,7 +27,7 @@ from unsir_utils.impair import impair
 from unsir_utils.metrics import retain_forget_accuracy
 from unsir_utils.noise import Noise, learn_noise, unlearned_noise
 from unsir_utils.repair import repair
-from unsir_utils.unsir import released, two_passes, unsir
+from unsir_utils.unsir import noise_by_class, released, two_passes, unsir
 
 impair_module, unsir_module = sys.modules["unsir_utils.impair"], sys.modules["unsir_utils.unsir"]
 
@@ -230,6 +230,14 @@ def test_every_slip_of_released_is_a_switch():
     assert result.noise.labels.tolist() == [2] * 5 + [1] * 5
     alone = learn_noise(convnet(), [1], retain.shape, seed=1)
     assert torch.equal(result.noise.images[5:], alone.images[:5])
+
+
+def test_released_takes_noise_that_was_learned_before_with_the_copy_it_left(as_released):
+    model, retain, result = as_released
+    noise, left = noise_by_class(model, [0, 2], retain.shape, learned=256, batchnorm="train", seed=6)
+    assert same_weights(released(left, [0, 2], retain, noise=noise, per_class=10, seed=6).model, result.model)
+    with pytest.raises(ValueError, match=r"a part for each of \[0, 2\], in this order"):
+        released(left, [0, 2], retain, noise=noise[::-1], per_class=10)
 
 
 def test_released_labels_the_noise_zero_even_where_class_zero_stays():

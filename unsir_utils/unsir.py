@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -130,12 +130,24 @@ def two_passes(
     return Unlearned(repaired.model, images, impaired, repaired)
 
 
+def noise_by_class(
+    model: nn.Module, forget: Sequence[int], shape: Sequence[int], *, learned: int, batchnorm: str, seed: int = 0
+) -> tuple[list[Noise], nn.Module]:
+    """The noise phase of the released notebook: `learned` images [n, *shape] of each class, one class after another, all on
+    one copy of `model`. Returns each class's noise and that copy, whose BatchNorm statistics train mode has moved.
+    """
+    copied = copy.deepcopy(model)
+    common: dict[str, Any] = dict(per_class=learned, batchnorm=batchnorm, in_place=True)
+    return [learn_noise(copied, [c], shape, seed=seed + i, **common) for i, c in enumerate(forget)], copied
+
+
 @with_gradients
 def released(
     model: nn.Module,
     forget: Iterable[int],
     retain: Samples,
     *,
+    noise: Sequence[Noise] | None = None,
     per_class: int = PAPER.retain_per_class,
     used: int = RELEASED.used,
     label: int | None = RELEASED.label,
@@ -150,6 +162,8 @@ def released(
     stay in the model (`batchnorm`); only the first 3 are used (`used`); all are labelled 0 (`label`; None gives each its
     own class). The retain subset is the first `per_class` samples of each class of `retain`. Arguments of `two_passes`
     (rates, copies, batch size) have their defaults there.
+
+    noise: of each forget class, which `noise_by_class` learned before; `model` is then the copy that it returned.
     """
     checks.counts(per_class=per_class, used=used, learned=learned)
     subset = retain.first(per_class)
@@ -158,21 +172,20 @@ def released(
     checks.retain_set(subset, forget)
     if label is not None:
         checks.classes([label], retain.n_classes, "label")
-    copied = copy.deepcopy(model)
-    parts = [
-        learn_noise(copied, [c], retain.shape, per_class=learned, batchnorm=batchnorm, seed=seed + i, in_place=True)
-        for i, c in enumerate(forget)
-    ]
-    noise = Noise(
-        torch.cat([p.images[:used] for p in parts]),
-        torch.cat([p.labels[:used] for p in parts]),
-        [loss for p in parts for loss in p.losses],
-        sum(p.seconds for p in parts),
-        sum(p.samples for p in parts),
+    if noise is not None and [set(part.labels.tolist()) for part in noise] != [{c} for c in forget]:
+        raise ValueError(f"noise must have a part for each of {forget}, in this order: take it from noise_by_class")
+    if noise is None:
+        noise, model = noise_by_class(model, forget, retain.shape, learned=learned, batchnorm=batchnorm, seed=seed)
+    images = Noise(
+        torch.cat([part.images[:used] for part in noise]),
+        torch.cat([part.labels[:used] for part in noise]),
+        [loss for part in noise for loss in part.losses],
+        sum(part.seconds for part in noise),
+        sum(part.samples for part in noise),
     )
     if label is not None:
-        noise = noise.labelled(label)
-    return two_passes(copied, subset, noise, **passes, seed=seed)
+        images = images.labelled(label)
+    return two_passes(model, subset, images, **passes, seed=seed)
 
 
 COUNTS = ("copies", "impair_epochs", "repair_epochs", "batch_size")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -11,9 +11,10 @@ from torch import nn
 
 from ..engine.precision import computed_in
 from ..metrics import evaluate, predictions
-from ..noise import learn_noise
+from ..noise import Noise
 from ..settings import RELEASED
-from ..unsir import Unlearned, released, two_passes
+from ..unsir import Unlearned, noise_by_class, released, two_passes
+from .provenance import machine
 from .study import Scenario, scenario
 
 AS_RELEASED, NO_NOISE = "as released", "No noise"
@@ -33,6 +34,7 @@ def switches(learned: int) -> dict[str, dict[str, Any]]:
 
 
 def unlearned(
+    model: nn.Module,
     s: Scenario,
     *,
     per_class: int,
@@ -44,15 +46,29 @@ def unlearned(
     noise: bool = True,
     **passes: Any,
 ) -> Unlearned:
-    """The scenario's original after the released code. passes: of `two_passes`; the others of `unsir.released`, but for two:
+    """The model after the released code. passes: of `two_passes`; the others of `unsir.released`, but for two:
 
     drawn: retain images at random, not the first of each class. noise: False trains on these first ones alone.
     """
     if not noise:
-        return two_passes(s.original, s.retain.first(per_class), None, seed=s.seed, **passes)
+        return two_passes(model, s.retain.first(per_class), None, seed=s.seed, **passes)
     retain = s.retain.draw(per_class, seed=s.seed) if drawn else s.retain
-    slips: dict[str, Any] = dict(used=used, label=label, batchnorm=batchnorm)
-    return released(s.original, s.forget, retain, per_class=per_class, learned=learned, seed=s.seed, **slips, **passes)
+    parts, left = _learned(model, s.forget, s.loaded.train.shape, learned, batchnorm, s.seed, machine())
+    return released(left, s.forget, retain, noise=parts, per_class=per_class, used=used, label=label, seed=s.seed, **passes)
+
+
+@lru_cache(maxsize=4)
+def _learned(
+    model: nn.Module,
+    forget: tuple[int, ...],
+    shape: tuple[int, ...],
+    learned: int,
+    batchnorm: str,
+    seed: int,
+    machine: str,
+) -> tuple[list[Noise], nn.Module]:
+    """Learned once for all the switches and rates that share it."""
+    return noise_by_class(model, forget, shape, learned=learned, batchnorm=batchnorm, seed=seed)
 
 
 def both_ways(model: nn.Module, s: Scenario, batch_size: int) -> dict[str, float]:
@@ -86,7 +102,11 @@ def run_switch(
     arguments of `scenario`.
     """
     s = scenario(**request)
-    found = unlearned(s, **{**sizes, **rates, **turned})
+    return _by_stage(s.original, s, rates, reported, {**sizes, **rates, **turned})
+
+
+def _by_stage(model: nn.Module, s: Scenario, rates: dict[str, float], reported: int, options: dict) -> list[dict]:
+    found = unlearned(model, s, **options)
     stages = {"after impair": found.impaired.model, "after repair": found.model}
     about = {**rates, "forget": str([*s.forget])}
     return [
@@ -114,20 +134,21 @@ def switch_cases(
     return [
         dict(switch=name, turned=turned, rates=pair, sizes=sizes, forget=forget, seed=seed, **common)
         for forget in requests
-        for pair in rates
         for seed in seeds
+        for pair in rates
         for name, turned in known.items()
         if name in (only or known) and not (name == "own labels" and forget == [RELEASED.label])
     ]
 
 
-def run_in_precision(precision: str, **case: Any) -> list[dict]:
-    """A case: `run_switch` in another UNSIR_PRECISION, from the network that is trained in the usual one."""
-    _ = scenario(
-        data=case["data"], recipe=case["recipe"], forget=case["forget"]
-    ).original  # trained before the setting changes
+def run_in_precision(
+    precision: str, switch: str, turned: dict, rates: dict[str, float], sizes: dict[str, int], reported: int, **request: Any
+) -> list[dict]:
+    """A case: `run_switch` in another UNSIR_PRECISION, from the very network that is trained in the usual one."""
+    s = scenario(**request)
+    model = s.original  # by its name in the other precision it would be another training
     with computed_in(precision):
-        return run_switch(**case)
+        return _by_stage(model, s, rates, reported, {**sizes, **rates, **turned})
 
 
 def after_noise(learned: int, batchnorm: str, **request: Any) -> list[dict]:
@@ -136,9 +157,7 @@ def after_noise(learned: int, batchnorm: str, **request: Any) -> list[dict]:
     "weights unchanged": whether every weight is as it was; the statistics of BatchNorm may have moved.
     """
     s = scenario(**request)
-    model = copy.deepcopy(s.original)
-    for i, c in enumerate(s.forget):
-        learn_noise(model, [c], s.loaded.train.shape, per_class=learned, batchnorm=batchnorm, seed=s.seed + i, in_place=True)
+    _, model = _learned(s.original, s.forget, s.loaded.train.shape, learned, batchnorm, s.seed, machine())
     pairs = zip(model.parameters(), s.original.parameters(), strict=True)
     same = all(torch.equal(ours, original) for ours, original in pairs)
     return [{"accuracy": evaluate(model, s.loaded.test)[1], "weights unchanged": same}]
