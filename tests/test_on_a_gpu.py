@@ -13,7 +13,7 @@ from unsir_utils.engine.precision import device, precision, uses_bfloat16
 from unsir_utils.engine.samples import Samples
 from unsir_utils.engine.state import seeded
 from unsir_utils.engine.training import adam, one_epoch
-from unsir_utils.impair import _mixed, impair
+from unsir_utils.impair import impair, mixed
 from unsir_utils.methods.baselines import MaskedLogits, finetune, fisher_forgetting, neggrad
 from unsir_utils.methods.fisher import fisher_information
 from unsir_utils.metrics import evaluate, logits, relearn_epochs, relearn_steps, weight_distance
@@ -146,7 +146,7 @@ def test_no_batch_waits_for_the_gpu(source, batches, no_waiting):
     model, retain = convnet().to(GPU), source.without([1]).to(GPU)
     noise = unlearned_noise([1], retain.shape, per_class=3)
     noise = type(noise)(noise.images.to(GPU), noise.labels.to(GPU), [], 0.0, 0)
-    taken = _mixed(retain, noise, 60, 8) if batches == "impair" else retain.shuffled(8)
+    taken = mixed(retain, noise, 60, 8) if batches == "impair" else retain.shuffled(8)
     one_epoch(model, no_waiting(taken), adam(model, 0.01), clip_value=0.1)
 
 

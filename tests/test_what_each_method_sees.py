@@ -74,6 +74,7 @@ OPTIONS = {
     "NegGrad": {"epochs": 3, "batch_size": 4},
     "Fisher": {"per_class": 2},
     "UNSIR": QUICK | {"noise_steps": 2},
+    "Gradients pile up": QUICK,
     "Released": {"per_class": 2, "learned": 4},
     "NegGrad+": {"epochs": 2, "batch_size": 6},
     "SCRUB": {"epochs": 3, "forget_epochs": 2},
@@ -97,6 +98,7 @@ EXPECTED = {
     "Fisher": lambda s: (set(numbers(s.retain.draw(2, seed=5).images)), 1),
     "Masked logits": lambda s: (set(), 0),
     "UNSIR": lambda s: (d_r_sub(s), 2),  # impair and repair
+    "Gradients pile up": lambda s: (d_r_sub(s), 2),
     "Released": lambda s: (set(numbers(s.retain.first(2).images)), 2),
     "No noise": lambda s: (d_r_sub(s), 2),
     "Unlearned noise": lambda s: (d_r_sub(s), 2),

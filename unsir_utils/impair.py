@@ -63,11 +63,11 @@ def impair(
     optimiser = adam(model, lr, head_factor, retain.inputs(slice(0, 2)))
     with seeded(seed, retain.device):
         for _ in range(epochs):
-            losses += one_epoch(model, _mixed(retain, noise, n_noise, batch_size), optimiser)
+            losses += one_epoch(model, mixed(retain, noise, n_noise, batch_size), optimiser)
     return Phase(model, losses, time.perf_counter() - start, epochs * (len(retain) + n_noise))
 
 
-def _mixed(retain: Samples, noise: Noise | None, n_noise: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def mixed(retain: Samples, noise: Noise | None, n_noise: int, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches of retain samples and repeated noise images, without ever holding the repetitions."""
     n = len(retain)
     for index in chunks(torch.randperm(n + n_noise), batch_size):

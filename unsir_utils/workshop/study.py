@@ -24,6 +24,7 @@ from ..engine import checks
 from ..engine.samples import Samples
 from ..impair import impair
 from ..methods.baselines import MaskedLogits, fisher_forgetting
+from ..methods.piled_up import piled_up
 from ..noise import Noise, blank_images, learn_noise, more_retain, unlearned_noise
 from ..repair import repair
 from ..settings import PAPER, best_record
@@ -193,6 +194,13 @@ def _unsir(s: Scenario, **options) -> tuple[nn.Module, float]:
     return found.model, sum(found.seconds.values())
 
 
+def _piled_up(s: Scenario, **options) -> tuple[nn.Module, float]:
+    (noise, model), passes = _noise(s, options)
+    subset = s.retain_subset
+    found, seconds = _timed(lambda: piled_up(model, subset, noise, seed=s.seed, **passes))
+    return found, noise.seconds + seconds
+
+
 NOISE_OPTIONS = {
     "noise_per_class": "per_class",
     "noise_total": "total",
@@ -245,6 +253,7 @@ METHODS: dict[str, Unlearn] = {
     "Masked logits": _masked,
     **{label: _with_images(images) for label, images in CONTROLS.items()},
     "UNSIR": _unsir,
+    "Gradients pile up": _piled_up,
     "Released": _released,
     **{label: _rival(rival) for label, rival in RIVALS.items()},
 }
@@ -253,7 +262,7 @@ ACCESS = {  # to training data, after the original was trained
     "Retrain": ALL,
     "Fisher": ALL,
     "Masked logits": NOTHING,
-    **dict.fromkeys([*CONTROLS, "UNSIR", "Released"], SUBSET),
+    **dict.fromkeys([*CONTROLS, "UNSIR", "Gradients pile up", "Released"], SUBSET),
     **{label: rival.access for label, rival in RIVALS.items()},
 }
 # The unlearning seed changes nothing about these.
@@ -286,10 +295,11 @@ KERNELS: dict[str, list[Callable]] = {
     **{label: [rival.kernel] for label, rival in RIVALS.items()},
     "Fisher": [fisher_forgetting],
     "UNSIR": [unsir],
+    "Gradients pile up": [piled_up],
     "Released": [released, two_passes],
     **dict.fromkeys(CONTROLS, [two_passes]),
 }
-SIZES = {"Fisher": {"per_class"}, **dict.fromkeys(CONTROLS, {"noise_per_class"})}  # options that a kernel has not
+SIZES = {"Fisher": {"per_class"}, "Gradients pile up": {"noise_per_class"}, **dict.fromkeys(CONTROLS, {"noise_per_class"})}  # options that a kernel has not
 
 
 def options_of(method: str) -> set[str]:
