@@ -1,0 +1,24 @@
+"""Sphinx's settings for the pages that build.py makes. Neither building nor reading needs the network."""
+
+import os
+from pathlib import Path
+
+HERE, MADE = Path(__file__).resolve().parent, Path(os.environ["SITE_PAGES"]) / "made"
+project = html_title = "UNSIR, reproduced"
+root_doc = "index"
+extensions = ["myst_nb", "sphinx.ext.mathjax"]
+exclude_patterns = ["linked", "made"]
+
+html_theme = "furo"
+html_static_path = [str(HERE / "static"), str(MADE / "static")]
+html_extra_path = [str(MADE / "extra")]
+html_css_files = ["site.css"]
+html_copy_source = html_show_sourcelink = html_show_sphinx = html_show_copyright = False
+pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-contrast-dark"
+mathjax_path = "mathjax/tex-chtml.js"  # a copy of the site's own
+
+nb_execution_mode = "off"
+nb_render_markdown_format = "myst"
+nb_ipywidgets_js: dict = {}
+myst_enable_extensions = ["dollarmath", "attrs_block", "colon_fence", "html_image"]
+myst_heading_anchors = 4
