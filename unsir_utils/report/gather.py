@@ -17,8 +17,8 @@ from .paper import PAPER
 UNTESTED = "not tested in this profile"
 VERDICTS = {  # from best to worst for a claim, each with its colour; its column in the figure says the same
     HOLDS: "#009E73",
-    NOT_THE_NOISE: "#F0E442",
-    UNDECIDED: "#BBBBBB",
+    NOT_THE_NOISE: "#B38600",
+    UNDECIDED: "#888888",
     FAILS: "#D55E00",
     UNDEFINED: "#EEEEEE",
     UNTESTED: "#FFFFFF",
