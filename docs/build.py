@@ -82,7 +82,7 @@ def put(file: Path, text: str) -> None:
 
 
 def on_page(text: str, source: str, pages: dict[str, str], folder: Path) -> str:
-    """Markdown of a file of the repository, for its page: links lead to pages or to files laid beside them, ± do not break."""
+    """Markdown of a file of the repository, for its page: links lead to pages or to files laid beside them, numbers with ± or % do not break."""
 
     def path_to(path: str) -> str:
         target = os.path.normpath(os.path.join(os.path.dirname(source), path))
@@ -90,7 +90,7 @@ def on_page(text: str, source: str, pages: dict[str, str], folder: Path) -> str:
         return os.path.relpath(there, os.path.dirname(pages[source])) if there else path
 
     text = re.sub(r"(?<=\.ipynb#)[^)\s\"]+", lambda anchor: anchor[0].lower(), with_paths(text, path_to))
-    return text.replace(" ± ", "\u00a0±\u00a0")
+    return re.sub(r" (?=±)|(?<=±) |(?<=\d) (?=%)", "\u00a0", text)
 
 
 def linked(path: str, folder: Path) -> str | None:
@@ -131,9 +131,10 @@ def executed_page(source: str, pages: dict[str, str], folder: Path, repository: 
         if cell.metadata.get("jupyter", {}).get("source_hidden"):
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
     title, _, rest = notebook.cells[0].source.partition("\n")
-    notebook.cells[0].source = f"{title}\n\n{{.about}}\n{about(source, pages, repository)}\n{rest}"
     if "/" in pages[source]:
+        title += f" ({file.parent.name})"
         notebook.metadata["orphan"] = True  # the page of the same notebook that is in the order leads here
+    notebook.cells[0].source = f"{title}\n\n{{.about}}\n{about(source, pages, repository)}\n{rest}"
     put(folder / "made/extra" / source, (ROOT / source).read_text())
     return nbformat.writes(notebook)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 HERE, MADE = Path(__file__).resolve().parent, Path(os.environ["SITE_PAGES"]) / "made"
 project = html_title = "UNSIR, reproduced"
 root_doc = "index"
-extensions = ["myst_nb", "sphinx.ext.mathjax"]
+extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinx.ext.githubpages"]
+add_module_names = False
 exclude_patterns = ["linked", "made"]
 
 html_theme = "furo"
@@ -14,7 +15,6 @@ html_static_path = [str(HERE / "static"), str(MADE / "static")]
 html_extra_path = [str(MADE / "extra")]
 html_css_files = ["site.css"]
 html_copy_source = html_show_sourcelink = html_show_sphinx = html_show_copyright = False
-pygments_style, pygments_dark_style = "a11y-high-contrast-light", "a11y-high-contrast-dark"
 mathjax_path = "mathjax/tex-chtml.js"  # a copy of the site's own
 
 nb_execution_mode = "off"

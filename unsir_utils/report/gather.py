@@ -13,6 +13,7 @@ from ..data.paths import REPOSITORY, YAML, profile_file, profile_files, publishe
 from .claims import claims
 from .judge import FAILS, HOLDS, NOT_THE_NOISE, UNDECIDED, UNDEFINED
 from .paper import PAPER
+from .pictures import alternative
 
 UNTESTED = "not tested in this profile"
 VERDICTS = {  # from best to worst for a claim, each with its colour; its column in the figure says the same
@@ -205,7 +206,7 @@ def overview(profiles: Sequence[str]) -> str:
 
 def _picture(profile: str, name: str) -> str:
     pictures = sorted((results_root() / profile / "figures").glob(f"{name}*.png"))
-    return f'<img src="{profile}/figures/{pictures[0].name}" width="240">' if pictures else ""
+    return f'<img src="{profile}/figures/{pictures[0].name}" width="360" alt="{alternative(pictures[0])}">' if pictures else ""
 
 
 def _found(findings: pd.DataFrame) -> str:

@@ -21,10 +21,13 @@ def files(profile: str, name: str) -> dict[str, Path]:
 
 def alternative(figure: Path) -> str:
     """The words for a figure; where it was saved without, those of quick's of the same name."""
-    for place in (figure, published_root() / "quick" / figure.parent.name / figure.name):
-        if place.exists() and (words := Image.open(place).info.get("Description")):
-            return words
-    return ""
+    places = [figure, published_root() / "quick" / figure.parent.name / figure.name]
+    return next((words for place in places if place.exists() and (words := _description(place))), "")
+
+
+def _description(figure: Path) -> str:
+    with Image.open(figure) as opened:
+        return opened.info.get("Description", "")
 
 
 def alternatives(notebook: NotebookNode, profile: str, name: str) -> list[str]:
@@ -41,12 +44,8 @@ def alternatives(notebook: NotebookNode, profile: str, name: str) -> list[str]:
 
 def _named(code: str, all_of_it: list[str]) -> list[str]:
     """The figures that a cell saves; all of the notebook's but its own where the cell names them by a variable."""
-    called = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call) and "results.figure" == ast.unparse(node.func)]
-    found: list[str] = []
-    for call in called:
-        given = call.args[1:2]
-        if given and not isinstance(given[0], ast.Constant):
-            found += [name for name in all_of_it if name]
-        else:
-            found.append(given[0].value if given else "")
-    return found
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    names = [call.args[1:2] for call in calls if ast.unparse(call.func) == "results.figure"]
+    if any(name and not isinstance(name[0], ast.Constant) for name in names):
+        return [name for name in all_of_it if name]
+    return [str(ast.literal_eval(name[0])) if name else "" for name in names]
