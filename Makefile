@@ -122,7 +122,7 @@ test: env  ## lint, nbval, unit tests, every notebook in the smoke profile
 
 lint: env  ## ruff over modules, tests and notebooks, mypy over the module
 	@"$(PYTHON)" -m ruff check .
-	@"$(PYTHON)" -m ruff format --check unsir_utils tests
+	@"$(PYTHON)" -m ruff format --check unsir_utils tests docs
 	@"$(PYTHON)" -m mypy
 
 unit: env  ## unit tests and the notebooks in the smoke profile, a worker a core

@@ -32,9 +32,12 @@ DOCUMENTS = {
 }
 OWN_MODEL = "Forget a class of your own model"  # a section of the README, a page here
 KERNELS = ["noise", "impair", "repair", "unsir", "metrics", "settings", "engine.samples", "own.forgetting"]
-BEFORE, AFTER = ["results", "own_model", "kernels"], ["reproducing", "contributing", "data"]  # of the notebooks in the sidebar
+BEFORE, AFTER = (
+    ["results", "own_model", "kernels"],
+    ["reproducing", "contributing", "data"],
+)  # of the notebooks in the sidebar
 BRANCH = "site"  # where .github/workflows/site.yml puts the site, notebooks and all
-INSTALL = '''\
+INSTALL = """\
 # Where the project is not installed, as on Colab, this fetches it. It takes a minute or two.
 import importlib.util, os, subprocess, sys
 
@@ -42,7 +45,7 @@ if importlib.util.find_spec("unsir_utils") is None:
     subprocess.run(["git", "clone", "--quiet", "--depth", "1", "{repository}", "unsir"], check=True)
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--editable", "unsir"], check=True)
     os.chdir("unsir/notebooks")
-    sys.path.insert(0, os.path.abspath(".."))'''
+    sys.path.insert(0, os.path.abspath(".."))"""
 
 
 def groups() -> dict[str, list[str]]:
@@ -53,7 +56,7 @@ def groups() -> dict[str, list[str]]:
 
 
 def all_pages() -> dict[str, str]:
-    """Every page by what it is made from. A notebook's is its executed copy on the most real data; other copies lie deeper."""
+    """Every page by what it is made from. A notebook's is its executed copy on the most real data, others lie deeper."""
     pages = DOCUMENTS | {"unsir_utils": "kernels.md"}
     for name in sum(groups().values(), []):
         for copy in copies(name):
@@ -82,7 +85,10 @@ def put(file: Path, text: str) -> None:
 
 
 def on_page(text: str, source: str, pages: dict[str, str], folder: Path) -> str:
-    """Markdown of a file of the repository, for its page: links lead to pages or to files laid beside them, numbers with ± or % do not break."""
+    """Markdown of a file of the repository, for its page.
+
+    Links lead to pages or to files laid beside them; a number does not break from its ± or %.
+    """
 
     def path_to(path: str) -> str:
         target = os.path.normpath(os.path.join(os.path.dirname(source), path))
@@ -94,7 +100,7 @@ def on_page(text: str, source: str, pages: dict[str, str], folder: Path) -> str:
 
 
 def linked(path: str, folder: Path) -> str | None:
-    """Where a file that is no page, such as a picture, lies among them; None where it is no file. Of a table it is the csv."""
+    """Where a file that is no page lies among them, of a table the csv; None where it is no file."""
     path = re.sub(r"(/(?:tables|seconds)/.*)\.md$", r"\1.csv", path)
     if not (ROOT / path).is_file():
         return None
@@ -107,8 +113,14 @@ def split_readme(folder: Path) -> None:
     """The README's part on one's own model becomes a page; the rest is the first page, with the order of all."""
     start, own, end = re.split(rf"^(## {OWN_MODEL}\n.*?)(?=^## )", (folder / "index.md").read_text(), flags=re.M | re.S)
     put(folder / "own_model.md", own[1:])
-    order = {"Overview": BEFORE} | {group[0].upper() + group[1:]: names for group, names in groups().items()} | {"Run and add": AFTER}
-    trees = [f"```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(names) + "\n```" for caption, names in order.items()]
+    order = (
+        {"Overview": BEFORE}
+        | {group[0].upper() + group[1:]: names for group, names in groups().items()}
+        | {"Run and add": AFTER}
+    )
+    trees = [
+        f"```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(names) + "\n```" for caption, names in order.items()
+    ]
     put(folder / "index.md", "\n".join([start, f"[{OWN_MODEL}](own_model.md)\n", end, *trees]))
 
 
@@ -145,7 +157,10 @@ def about(source: str, pages: dict[str, str], repository: str) -> str:
     others = [p for p in pages if p.startswith("results/") and p.endswith(f"/{name}.ipynb") and p != source]
     said = [f"Executed in profile `{Path(source).parent.name}`"]
     said += [f"in [{Path(other).parent.name}]({up}{pages[other]})" for other in others]
-    said += [f'<a href="{up}notebooks/{name}.ipynb" download>download to run</a>', f'<a href="{up}{source}" download>as executed</a>']
+    said += [
+        f'<a href="{up}notebooks/{name}.ipynb" download>download to run</a>',
+        f'<a href="{up}{source}" download>as executed</a>',
+    ]
     return " · ".join(said + [f'<a href="{address}">{where}</a>' for where, address in launch(name, repository).items()])
 
 

@@ -12,7 +12,7 @@ ARGUMENT = re.compile(r"([a-z_]\w*(?:(?:,| and) [a-z_]\w*)*): ")  # a line of a 
 
 
 def module(file: Path, name: str) -> str:
-    """Markdown: a section with the module's docstring, then its public functions and classes, each with its source folded."""
+    """Markdown: a section with the module's docstring, then its public functions and classes, their sources folded."""
     tree = ast.parse(file.read_text())
     parts = [f"## {name}", f"```{{py:module}} unsir_utils.{name}\n```", ast.get_docstring(tree) or ""]
     return "\n\n".join([*parts, *(entry(thing, file) for thing in documented(tree))])
@@ -24,10 +24,11 @@ def documented(node: ast.Module | Documented) -> Iterator[Documented]:
 
 
 def entry(thing: Documented, file: Path) -> str:
-    methods = "\n\n".join(described(method, "py:method") for method in documented(thing)) if isinstance(thing, ast.ClassDef) else ""
-    kind = "py:class" if isinstance(thing, ast.ClassDef) else "py:function"
+    is_class = isinstance(thing, ast.ClassDef)
+    methods = "\n\n".join(described(method, "py:method") for method in documented(thing)) if is_class else ""
     code = f"```python\n{ast.get_source_segment(file.read_text(), thing)}\n```"
-    return f"{described(thing, kind, methods)}\n\n<details><summary>source of <code>{thing.name}</code></summary>\n\n{code}\n\n</details>"
+    folded = f"<details><summary>source of <code>{thing.name}</code></summary>\n\n{code}\n\n</details>"
+    return described(thing, "py:class" if is_class else "py:function", methods) + "\n\n" + folded
 
 
 def described(thing: Documented, kind: str, inner: str = "") -> str:

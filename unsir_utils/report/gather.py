@@ -206,7 +206,9 @@ def overview(profiles: Sequence[str]) -> str:
 
 def _picture(profile: str, name: str) -> str:
     pictures = sorted((results_root() / profile / "figures").glob(f"{name}*.png"))
-    return f'<img src="{profile}/figures/{pictures[0].name}" width="360" alt="{alternative(pictures[0])}">' if pictures else ""
+    return (
+        f'<img src="{profile}/figures/{pictures[0].name}" width="360" alt="{alternative(pictures[0])}">' if pictures else ""
+    )
 
 
 def _found(findings: pd.DataFrame) -> str:

@@ -30,7 +30,7 @@ def copies(name: str) -> list[Path]:
 
 
 def to_copies(text: str, folder: Path) -> str:
-    """An executed copy's JSON with its links to notebooks led to the copy in its own folder, or else to the first there is."""
+    """An executed copy's JSON, each link to a notebook led to the copy in its own folder, or else to the first there is."""
 
     def path_to(path: str) -> str:
         there = copies(Path(path).stem) if path.endswith(".ipynb") else []
