@@ -22,3 +22,18 @@ nb_render_markdown_format = "myst"
 nb_ipywidgets_js: dict = {}
 myst_enable_extensions = ["dollarmath", "attrs_block", "colon_fence", "html_image"]
 myst_heading_anchors = 4
+
+
+def in_the_order(app, page, template, context, doctree):
+    """Another copy of a notebook has the previous and next page of the one that is in the order."""
+    relations, name = app.builder.relations, page.rpartition("/")[2]
+    if page in relations or name not in relations:
+        return
+    for what, there in zip(("prev", "next"), relations[name][1:], strict=True):
+        if there:
+            title = app.builder.render_partial(app.env.titles[there])["title"]
+            context[what] = {"link": app.builder.get_relative_uri(page, there), "title": title}
+
+
+def setup(app):
+    app.connect("html-page-context", in_the_order)
