@@ -29,6 +29,7 @@ OWN := $(filter $(abspath .venv),$(abspath $(ENV)))
 PYTHON := $(ENV)/bin/python
 UV := $(shell command -v uv 2>/dev/null)
 STAMP := $(ENV)/.unsir-installed
+SITE_STAMP := $(ENV)/.unsir-site-installed
 ifneq ($(UV),)
 INSTALL = "$(UV)" pip install --quiet --compile-bytecode --python "$(PYTHON)"
 HEALTHY = "$(PYTHON)" -c "" 2>/dev/null
@@ -53,7 +54,7 @@ LONG := 16_does_the_noise_matter 14_released_code 01_cifar10 15_how_little 18_wh
 NOW_ALL := $(addprefix $(DONE)/,$(foreach name,$(LONG),$(filter $(name),$(NOTEBOOKS))) $(filter-out $(LONG),$(NOTEBOOKS)))
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce models bench check publish test lint unit check-notebooks lab readme lock clean $(NOTEBOOKS)
+.PHONY: help env reproduce models bench check publish test lint unit check-notebooks lab readme site lock clean $(NOTEBOOKS)
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -121,7 +122,7 @@ test: env  ## lint, nbval, unit tests, every notebook in the smoke profile
 
 lint: env  ## ruff over modules, tests and notebooks, mypy over the module
 	@"$(PYTHON)" -m ruff check .
-	@"$(PYTHON)" -m ruff format --check unsir_utils tests
+	@"$(PYTHON)" -m ruff format --check unsir_utils tests docs
 	@"$(PYTHON)" -m mypy
 
 unit: env  ## unit tests and the notebooks in the smoke profile, a worker a core
@@ -136,8 +137,18 @@ lab: env  ## JupyterLab
 readme: env  ## the generated parts of README.md, from results/
 	@"$(PYTHON)" -m unsir_utils.report.readme
 
-lock:  ## requirements.lock, exact versions for every platform, from pyproject.toml (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --extra test --no-header --no-emit-index-url --output-file requirements.lock pyproject.toml
+site:  ## what is published as a static site, without torch and without running anything: runs/site/html
+	@$(HEALTHY) || { $(if $(OWN),$(CREATE_VENV),echo "the active environment $(ENV) has no working bin/python with pip: deactivate or repair it"; exit 1); }
+	@if [ ! -e "$(SITE_STAMP)" ] || [ requirements-site.lock -nt "$(SITE_STAMP)" ]; then \
+		echo "installing Sphinx and its theme into $(ENV)" && $(INSTALL) -r requirements-site.lock && touch "$(SITE_STAMP)"; \
+	fi
+	@"$(PYTHON)" docs/build.py "$(RUNS)/site"
+
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url
+
+lock:  ## requirements.lock and requirements-site.lock, exact versions for every platform, from pyproject.toml (needs uv)
+	$(COMPILE) --extra test --output-file requirements.lock pyproject.toml
+	$(COMPILE) --group site --constraint requirements.lock --output-file requirements-site.lock
 
 clean:  ## forget what was run here; trained models stay until runs/checkpoints is deleted
 	rm -rf $(foreach profile,$(PROFILES),$(RUNS)/$(profile))

@@ -8,7 +8,7 @@ from unsir_utils.report import readme
 @pytest.mark.parametrize("page", readme.PAGES, ids=str)
 def test_a_page_shows_what_is_in_results(page):
     text = (REPOSITORY / page).read_text()
-    assert readme.PART.search(text) and readme.renewed(text) == text
+    assert readme.PART.search(text) and readme.renewed(text, (REPOSITORY / page).parent) == text
 
 
 def test_what_is_gathered_from_several_results_is_up_to_date(monkeypatch):
@@ -26,7 +26,7 @@ FOUND = pd.DataFrame([{
 
 def test_a_sentence_gets_its_number_and_replicates():
     assert readme.sentence(FOUND, **SENTENCE) == (
-        "It is **1.0 [0.5, 1.5] %**, the noise adds +2.0 points. (3 networks; [01_x](notebooks/01_x.ipynb))"
+        "It is **1.0 [0.5, 1.5] %**, the noise adds +2.0 points. (3 networks; [01_x](../notebooks/01_x.ipynb))"
     )
 
 

@@ -84,7 +84,7 @@ def frontiers(axes: Sequence[Axes], points: pd.DataFrame, methods: Sequence[str]
         axis.step(*frontier(own), where="post", color=colour, linewidth=1.4)
         unsir = frontier(points[points.method == "UNSIR"])
         axis.step(*unsir, where="post", color="0.3", linestyle="--", linewidth=0.9, zorder=0)
-        axis.axvline(FORGOTTEN, color="0.85", linewidth=0.8, zorder=0)
+        axis.axvline(FORGOTTEN, color="0.5", linewidth=0.8, zorder=0)
         axis.set_xscale("symlog", linthresh=FORGOTTEN)
         axis.set_xticks([0, 1, 10, 100], ["0", "1", "10", "100"])
         axis.minorticks_off()

@@ -9,16 +9,17 @@ import nbformat
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ..data.paths import REPOSITORY, profile_file, profile_files, published_root, read_yaml, results_root
+from ..data.paths import REPOSITORY, YAML, profile_file, profile_files, published_root, read_yaml, results_root
 from .claims import claims
 from .judge import FAILS, HOLDS, NOT_THE_NOISE, UNDECIDED, UNDEFINED
 from .paper import PAPER
+from .pictures import alternative
 
 UNTESTED = "not tested in this profile"
 VERDICTS = {  # from best to worst for a claim, each with its colour; its column in the figure says the same
     HOLDS: "#009E73",
-    NOT_THE_NOISE: "#F0E442",
-    UNDECIDED: "#BBBBBB",
+    NOT_THE_NOISE: "#B38600",
+    UNDECIDED: "#888888",
     FAILS: "#D55E00",
     UNDEFINED: "#EEEEEE",
     UNTESTED: "#FFFFFF",
@@ -158,21 +159,12 @@ def cost(profile: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-GROUPS = {  # in reading order
-    "start": ["00"],
-    "the paper's tables": ["01", "02", "03"],
-    "its analyses": ["04", "05", "06", "07", "08"],
-    "does the noise matter?": ["16"],
-    "what is left of a class?": ["18"],
-    "questions beyond": ["09", "10", "11", "12", "13", "14", "15"],
-    "today's methods": ["19"],
-    "all claims on one page": ["99"],
-    "appendix: how fast": ["17"],
-}
+GROUPS: dict[str, list[str]] = read_yaml(YAML / "readme.yaml")["groups"]
 
 
 def groups() -> str:
-    """The README's index: the notebooks by what they are for, each with its title and where it stands executed.
+    """The README's index: the notebooks by what they are for, each with its title and where it stands executed. Links are
+    from results/.
 
     Raises ValueError for a notebook that is in no group, or in two.
     """
@@ -185,8 +177,8 @@ def groups() -> str:
     for group, numbers in GROUPS.items():
         for name in sorted((name for name in titles if name[:2] in numbers), key=lambda name: numbers.index(name[:2])):
             copies = [p.parent.name for p in sorted(published_root().glob(f"*/{name}.ipynb"))]
-            executed = ", ".join(f"[{profile}](results/{profile}/{name}.ipynb)" for profile in copies)
-            lines.append(f"| {group} | [{name}](notebooks/{name}.ipynb)<br>{titles[name]} | {executed} |")
+            executed = ", ".join(f"[{profile}]({profile}/{name}.ipynb)" for profile in copies)
+            lines.append(f"| {group} | [{name}](../notebooks/{name}.ipynb)<br>{titles[name]} | {executed} |")
             group = ""
     return "\n".join(lines)
 
@@ -214,7 +206,9 @@ def overview(profiles: Sequence[str]) -> str:
 
 def _picture(profile: str, name: str) -> str:
     pictures = sorted((results_root() / profile / "figures").glob(f"{name}*.png"))
-    return f'<img src="{profile}/figures/{pictures[0].name}" width="240">' if pictures else ""
+    return (
+        f'<img src="{profile}/figures/{pictures[0].name}" width="360" alt="{alternative(pictures[0])}">' if pictures else ""
+    )
 
 
 def _found(findings: pd.DataFrame) -> str:

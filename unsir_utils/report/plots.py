@@ -23,26 +23,27 @@ from ..audit.maps import enlarged
 from .judge import interval
 from .tables import three_digits
 
-# Okabe and Ito's palette, with a grey and a brown; the marker tells methods apart without colour.
+# Okabe and Ito's palette, with a grey and a brown, the light blue darkened: each has a contrast of at least 3:1 to white.
+# The marker tells methods apart without colour.
 METHOD_STYLE: dict[str, tuple[str, str]] = {
     "Original": ("#000000", "o"),
     "Second original": ("#000000", "+"),
     "Retrain": ("#0072B2", "s"),
     "Retrain, other start": ("#0072B2", "x"),
-    "FineTune": ("#56B4E9", "v"),
-    "NegGrad": ("#999999", "^"),
+    "FineTune": ("#2B93CF", "v"),
+    "NegGrad": ("#888888", "^"),
     "Fisher": ("#CC79A7", "P"),
     "Masked logits": ("#8C6D31", "X"),
     "Released": ("#7F3C8D", "p"),
     # Today's methods, a colour for each access.
     "Bias shift": ("#8C6D31", "o"),
     "Head projection": ("#8C6D31", "s"),
-    "NoT": ("#56B4E9", "D"),
-    "l1-sparse": ("#56B4E9", "P"),
+    "NoT": ("#2B93CF", "D"),
+    "l1-sparse": ("#2B93CF", "P"),
     "NoT (subset)": ("#117733", "D"),
     "l1-sparse (subset)": ("#117733", "P"),
-    "Boundary Shrink": ("#999999", "v"),
-    "DELETE": ("#999999", "s"),
+    "Boundary Shrink": ("#888888", "v"),
+    "DELETE": ("#888888", "s"),
     "NegGrad+": ("#CC79A7", "^"),
     "Random labels": ("#CC79A7", "o"),
     "SalUn": ("#CC79A7", "s"),
@@ -166,7 +167,7 @@ def method_lines(axis: Axes, records: pd.DataFrame) -> None:
                 values["mean"], y, xerr=reach(values), color=colour, marker=marker, markersize=6, capsize=2,
                 markerfacecolor=fill, markeredgecolor=colour if fill == "white" else "black", markeredgewidth=0.8,
             )  # fmt: skip
-    axis.axvline(records[records.method == "Original"].A_Dr.mean(), color="0.6", linestyle="--", linewidth=0.8, zorder=0)
+    axis.axvline(records[records.method == "Original"].A_Dr.mean(), color="0.5", linestyle="--", linewidth=0.8, zorder=0)
     axis.set(yticks=range(len(methods)), yticklabels=methods, ylim=(len(methods) - 0.5, -0.5), xlim=(-4, 104))
 
 
@@ -213,7 +214,7 @@ def frontier(
     front, colour = tried.loc[list(stayed)].sort_values("image_passes"), METHOD_STYLE["UNSIR"][0]
     heights = [*front.A_Dr.cummax()]
     passes = [*front.image_passes, tried.image_passes.max()]
-    axis.step(passes, heights + heights[-1:], where="post", color="0.6", zorder=0, label="Pareto front")
+    axis.step(passes, heights + heights[-1:], where="post", color="0.5", zorder=0, label="Pareto front")
     for label, marker, of in (
         ("one change", "o", tried.index <= n_single),
         ("several changes", "s", tried.index > n_single),
@@ -345,7 +346,7 @@ def ratio_lines(axis: Axes, ratios: pd.DataFrame) -> None:
         axis.scatter(line.ratio, y, s=42, facecolor=fill, edgecolor=RETAIN, zorder=3)
         axis.scatter(line.wanted, y, s=170, marker="|", color="black", linewidth=1.6, zorder=2)
         axis.text(1.01, y, three_digits(line.ratio), transform=axis.get_yaxis_transform(), va="center", fontsize=8)
-    axis.axvline(1, color="0.6", linestyle="--", linewidth=0.8, zorder=0)
+    axis.axvline(1, color="0.5", linestyle="--", linewidth=0.8, zorder=0)
     axis.set_yticks(range(len(ratios)), ratios.what + "\nagainst " + ratios.against, fontsize=7)
     axis.set(xscale="log", xlabel="times as fast", ylim=(len(ratios) - 0.5, -0.5))
     axis.xaxis.set_major_formatter("{x:g}")
@@ -384,7 +385,7 @@ def what_is_left(axis: Axes, records: pd.DataFrame) -> None:
             axis.text(0.5, y, "cannot tell", ha="center", va="center", fontsize=7, color="0.4")
         axis.axhspan(y - 0.5, y + 0.5, color="0.95" if y % 2 else "white", zorder=0)
     for x in (0, 1):
-        axis.axvline(x, color="0.6", linewidth=0.8, zorder=1)
+        axis.axvline(x, color="0.5", linewidth=0.8, zorder=1)
     axis.set_xticks([0, 0.5, 1], ["retrained", "half-way", "original"])
     axis.set(yticks=range(len(tests)), yticklabels=tests, xlim=(-0.6, 1.6), ylim=(len(tests) - 0.5, -0.5))
 

@@ -1,4 +1,5 @@
-"""Renews what README.md and results/README.md take from results, each part between <!-- from PATH --> and <!-- end -->.
+"""Renews what README.md and results/README.md take from results, each part between <!-- from PATH --> and <!-- end -->,
+and leads the links of executed copies to one another.
 
 python -m unsir_utils.report.readme
 """
@@ -13,6 +14,7 @@ import pandas as pd
 
 from ..data.paths import REPOSITORY, YAML, published_root, read_yaml
 from .gather import findings, groups, overview
+from .links import relocated, to_copies
 from .paper import FORMER_NAMES
 
 PROFILES = ["laptop", "quick"]  # of the overview of the notebooks; the sentences and the grid are on the first
@@ -20,13 +22,18 @@ PAGES = [Path("README.md"), Path("results/README.md")]
 PART = re.compile(r"(<!-- from (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def renewed(text: str) -> str:
-    """`text` with every generated part read anew from its file, given relative to the repository."""
-    return PART.sub(lambda part: f"{part[1]}{(REPOSITORY / part[2]).read_text()}{part[3]}", text)
+def renewed(text: str, folder: Path = REPOSITORY) -> str:
+    """`text`, of a page in `folder`, with every generated part read anew from its file, given relative to the repository."""
+
+    def read(part: re.Match) -> str:
+        file = REPOSITORY / part[2]
+        return f"{part[1]}{relocated(file.read_text(), file.parent, folder)}{part[3]}"
+
+    return PART.sub(read, text)
 
 
 def generated() -> dict[str, str]:
-    """What is made from several results, by its file in results/."""
+    """What is made from several results, by its file in results/; links are from there."""
     found = findings(PROFILES[0])
     return {
         "notebooks.md": overview(PROFILES),
@@ -52,7 +59,7 @@ def sentence(found: pd.DataFrame, claim: str, tested: str, where: str, verdict: 
         )
     number = line.measured.rpartition(": ")[2]
     said = says.format(number=f"**{number}**", adds=line["the noise adds"])
-    return f"{said} ({line.replicates}; [{line.notebook}](notebooks/{line.notebook}.ipynb))"
+    return f"{said} ({line.replicates}; [{line.notebook}](../notebooks/{line.notebook}.ipynb))"
 
 
 def stands(profile: str) -> str:
@@ -60,7 +67,7 @@ def stands(profile: str) -> str:
     lines = ["| of the paper | on real data | notebook |", "|---|---|---|"]
     for part in read_yaml(YAML / "readme.yaml")["parts"]:
         name = part["notebook"]
-        lines.append(f"| {part['what']} | {_measured(profile, part)} | [{name}](notebooks/{name}.ipynb) |")
+        lines.append(f"| {part['what']} | {_measured(profile, part)} | [{name}](../notebooks/{name}.ipynb) |")
     return "\n".join(lines)
 
 
@@ -89,8 +96,10 @@ def main() -> None:
     os.environ["UNSIR_RESULTS"] = str(published_root())  # whatever was run here
     for name, text in generated().items():
         (REPOSITORY / "results" / name).write_text(text + "\n")
-    for page in PAGES:
-        (REPOSITORY / page).write_text(renewed((REPOSITORY / page).read_text()))
+    for page in (REPOSITORY / page for page in PAGES):
+        page.write_text(renewed(page.read_text(), page.parent))
+    for copy in published_root().glob("*/*.ipynb"):
+        copy.write_text(to_copies(copy.read_text(), copy.parent))
 
 
 if __name__ == "__main__":
