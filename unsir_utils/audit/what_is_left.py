@@ -157,7 +157,9 @@ def audit(
     return Yardstick(original, retrained, train, test, forget, **settings).audit(model)  # type: ignore[arg-type]
 
 
-def recall(network: nn.Module, train: Samples, test: Samples, forget: Iterable[int], per_class: int = 200) -> dict[str, float]:
+def recall(
+    network: nn.Module, train: Samples, test: Samples, forget: Iterable[int], per_class: int = 200
+) -> dict[str, float]:
     """Recall of the forget classes in %, by those tests of features that hold a network against no other.
 
     How much of it a network that never saw the classes has, these numbers do not say: measure one beside it, or `audit`.
