@@ -150,8 +150,12 @@ def tries(axis: Axes, tried: Sequence[Mapping[str, Any]]) -> None:
             if r["chosen"]:
                 axis.plot(r["impair_lr"], r["A_Dr"], "o", markersize=13, markerfacecolor="none", color="0.3")
         axis.plot([], [], marker, color=colour, label="with noise" if noise else "without")
+    rates = sorted({r["impair_lr"] for r in tried})
     axis.set(xscale="log", xlabel="impair rate", ylabel="A_Dr, held out (%)")
-    axis.legend(loc="lower left")
+    axis.set_xticks(rates, [f"{rate:g}" for rate in rates])
+    axis.minorticks_off()
+    axis.margins(0.2)
+    axis.legend()
 
 
 def reach(values: pd.DataFrame | pd.Series) -> np.ndarray:

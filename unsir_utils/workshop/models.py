@@ -49,7 +49,7 @@ def resnet10(n_classes: int) -> nn.Module:
 class CifarResNet(nn.Module):
     """ResNet for 32x32 images (He et al. 2016, section 4.2): a 3x3 stem, three stages of 16, 32 and 64 channels.
 
-    blocks: of two convolutions, a stage; 3 make ResNet-20 (41 million MACs), 9 ResNet-56 (126 million).
+    blocks: of two convolutions, a stage; 3 make ResNet-20 (41 million MACs), 9 ResNet-56 (125 million).
     projection: where a stage halves its maps, the shortcut is a 1x1 convolution (option B); else it takes each second
         pixel and pads channels with zeros, without a weight (option A, that of the paper's CIFAR networks).
     """
