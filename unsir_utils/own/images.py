@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from ..data.folders import read_folder
 from ..data.sets import IMAGENET_MEAN, IMAGENET_STD, TEST_SHARE, Data, cut
 from ..engine import checks
@@ -26,12 +28,12 @@ def read_images(
     Raises ValueError or OSError for what cannot be read.
     """
     checks.counts(image_size=image_size)
-    statistics = _statistics(mean, std, 1 if grey else 3)
+    mean, std = _statistics(mean, std, 1 if grey else 3)
     raw = read_folder(str(folder), image_size)
 
-    def samples(images, labels) -> Samples:
+    def samples(images: Tensor, labels: Tensor) -> Samples:
         one = images.float().mean(1, keepdim=True).round().to(images.dtype) if grey else images
-        return Samples(one, labels, len(raw.classes), *statistics, tuple(raw.classes))
+        return Samples(one, labels, len(raw.classes), mean, std, tuple(raw.classes))
 
     train, held = samples(*raw.train), raw.validation or raw.test
     if held is None:
@@ -44,7 +46,9 @@ def read_images(
     return train, samples(*held)
 
 
-def _statistics(mean: Sequence[float] | None, std: Sequence[float] | None, channels: int) -> tuple[tuple[float, ...], ...]:
+def _statistics(
+    mean: Sequence[float] | None, std: Sequence[float] | None, channels: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if (mean is None) != (std is None):
         raise ValueError("mean and std belong together: give both, or none for ImageNet's")
     if mean is None or std is None:

@@ -166,6 +166,7 @@ GROUPS = {  # in reading order
     "what is left of a class?": ["18"],
     "questions beyond": ["09", "10", "11", "12", "13", "14", "15"],
     "today's methods": ["19"],
+    "your own network": ["20"],
     "all claims on one page": ["99"],
     "appendix: how fast": ["17"],
 }
