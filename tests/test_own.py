@@ -59,6 +59,8 @@ def test_recall_is_that_of_the_audits_tests():
     assert found["nearest class mean"] > 50
     with pytest.raises(ValueError, match=r"the test data has no image of the forget classes \[1\]"):
         recall(model, samples, samples.without([1]), [1])
+    model[0].weight.data.fill_(torch.nan)
+    assert all(value != value for value in recall(model, samples, samples, [1]).values())
 
 
 @ANY

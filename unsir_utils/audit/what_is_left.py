@@ -163,6 +163,7 @@ def recall(
     """Recall of the forget classes in %, by those tests of features that hold a network against no other.
 
     How much of it a network that never saw the classes has, these numbers do not say: measure one beside it, or `audit`.
+    nan for a network that diverged.
     Arguments and errors: as for `audit`; per_class: as in `Yardstick`.
     """
     named = checks.forget_classes(forget, train.n_classes)
@@ -170,11 +171,13 @@ def recall(
         checks.samples_for(network, samples, what)
         _check(samples, named, what)
     seen, unseen = (read(network, samples.draw(per_class)) for samples in (train, test))
-    return {
-        "linear probe": linear_probe(seen, unseen, named),
-        "nearest class mean": nearest_mean(seen, unseen, named),
-        "logit recovered": logit_recovered(unseen, named),
+    tests: dict[str, Callable[[], float]] = {
+        "linear probe": lambda: linear_probe(seen, unseen, named),
+        "nearest class mean": lambda: nearest_mean(seen, unseen, named),
+        "logit recovered": lambda: logit_recovered(unseen, named),
     }
+    defined = seen.defined and unseen.defined
+    return {name: measure() if defined else math.nan for name, measure in tests.items()}
 
 
 def _check(samples: Samples, forget: Sequence[int], what: str) -> None:
