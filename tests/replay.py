@@ -27,6 +27,7 @@ import pytest
 from matplotlib.figure import Figure
 from torch import nn
 
+from unsir_utils.own import choose, forgetting
 from unsir_utils.report import plots
 from unsir_utils.workshop import cases, models, profiles, run, store, study
 
@@ -156,6 +157,9 @@ def _stubbed(run_cases: Callable, shown: list[str], folder: Path, networks: Path
             # by its name, not its place: what is kept from another day must still fit
             patch.setitem(models.ARCHITECTURES, architecture, _small(4 + sum(map(ord, architecture)) % 16))
         patch.setattr(store, "FOLDER", networks)
+        patch.setattr(choose, "STAND_INS", 2)
+        for steps in (choose.LEARNED, choose.CARRIED, forgetting.NOISE):
+            patch.setitem(steps, "steps", 1)
         patch.setattr(IPython.display, "display", lambda *things, **_: shown.extend(map(_text, things)))
         patch.setattr(Figure, "savefig", _draw)
         patch.setattr(plots, "image_grid", lambda *rows, **options: plt.figure())  # many axes, and no number among them

@@ -245,6 +245,24 @@ def test_unsir_is_held_against_those_that_see_what_it_sees_at_their_own_settings
     assert the([test]) == [0.5] * 3 and the([test], 0, 1) == [2.0] * 3
 
 
+def chosen(a_df: float, a_dr: float) -> list:
+    """Three networks, two requests each; the originals' A_Dr is 90."""
+    methods = {"Original": (90.0, 95.0), "Masked logits": (91.0, 0.0), "forget()": (a_dr, a_df)}
+    rows = [(n, i, m, *found, 1000) for n in range(3) for i in range(2) for m, found in methods.items()]
+    return claims.choice_lands(records("network asked method A_Dr A_Df images", *rows).assign(seed=0))
+
+
+@pytest.mark.parametrize(
+    "a_df, a_dr, verdict", [(0.0, 89.0, HOLDS), (3.0, 89.0, FAILS), (0.0, 88.0, FAILS), (0.0, 88.4, UNDECIDED)]
+)
+def test_a_choice_lands_where_the_class_is_gone_and_the_rest_is_kept(a_df, a_dr, verdict):
+    (test,) = chosen(a_df, a_dr)
+    (line,) = judge([test])
+    assert line["verdict"] == verdict and line["replicates"] == "3 networks"
+    assert line["controls"] == "Masked logits holds"
+    assert the([test], 0, 0) == [a_df] * 6 and the([test], 0, 1) == [90 - a_dr] * 6
+
+
 def test_healing_is_the_gain_after_the_first_pass():
     rows = [
         ("paper's rates", m, s, n, 60.0 + n * (1 + s), 0.0)

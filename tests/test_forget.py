@@ -19,6 +19,7 @@ from unsir_utils.own import choose, forgetting
 from unsir_utils.own.choose import RATES, Try, carried, learned, log_odds, margin, next_try, stand_ins
 from unsir_utils.own.networks import ready
 from unsir_utils.own.report import Report
+from unsir_utils.workshop import models
 
 SHAPE = (3, 8, 8)
 ANY = pytest.mark.filterwarnings("ignore:no try within:UserWarning", "ignore:A_D:UserWarning")
@@ -285,6 +286,16 @@ def test_pixels_and_a_network_without_one_head():
     assert forget(TwoHeads(), [1], retain, validation, noise=False).report.settings["head_factor"] == 1
 
 
+class Pair(nn.Module):
+    def forward(self, z):
+        return (z, z) if self.training else z
+
+
+def diverged(model: nn.Module) -> nn.Module:
+    next(model.parameters()).data.fill_(torch.nan)
+    return model
+
+
 REFUSED = {
     "a state dict": (lambda: OrderedDict(), {}, "a OrderedDict: expected a torch.nn.Module"),
     "one output": (lambda: convnet(1), {}, "one output unit for two classes"),
@@ -304,6 +315,30 @@ REFUSED = {
     "too small a budget": (convnet, {"budget": 0.5}, "too small for one try"),
     "noise": (convnet, {"noise": "yes"}, "noise is 'yes'"),
     "batch": (convnet, {"batch_size": -1}, "batch_size is -1"),
+    "out of range": (convnet, {"classes": [K]}, "forget class 4 is out of range: expected whole numbers in 0..3"),
+    "a negative class": (convnet, {"classes": [-1]}, "forget class -1 is out of range"),
+    "half a class": (convnet, {"classes": [1.5]}, "forget class 1.5 is out of range"),
+    "twice": (convnet, {"classes": [1, 1]}, "name a class twice"),
+    "all classes": (convnet, {"classes": range(K)}, "all 4 classes are to be forgotten"),
+    "a number": (convnet, {"classes": 1}, "classes is 1: expected a list"),
+    "empty retain": (convnet, {"retain": floats(SHAPE).only([])}, "the retain data is empty"),
+    "draw": (convnet, {"retain_per_class": -1}, "retain_per_class is -1"),
+    "seed": (convnet, {"seed": "x"}, "seed is x"),
+    "shapes differ": (
+        convnet,
+        {"validation": floats((3, 6, 6)).without([1])},
+        r"validation data has images \[3, 6, 6\], the",
+    ),
+    "one channel": (convnet, {"retain": floats((1, 8, 8)).without([1])}, r"does not take images of shape \[1, 8, 8\]"),
+    "nan images": (convnet, {"retain": Samples(torch.full((2, *SHAPE), torch.nan), [0, 2], K)}, "nan or infinite values"),
+    "diverged": (lambda: diverged(convnet()), {}, "gives nan or infinite logits"),
+    "a tuple": (lambda: Wrapped(convnet(), Pair()), {}, "the model returns a tuple: expected logits"),
+    "maps": (
+        lambda: Wrapped(convnet(), nn.Unflatten(1, (K, 1, 1))),
+        {},
+        r"returns a tensor \[2, 4, 1, 1\]: expected logits",
+    ),
+    "no weights": (nn.Flatten, {}, "unfreeze some"),
     "classes differ": (lambda: convnet(7), {}, "7 logits but the retain data has 4"),
 }
 
@@ -315,6 +350,80 @@ def test_what_cannot_be_done_is_said_before_any_work(make, changed, message, mon
     given = {"classes": [1], "retain": retain, "validation": validation, **changed}
     with pytest.raises(ValueError, match=message):
         forget(make(), **given)
+
+
+def test_what_is_odd_is_said_once_and_stands_in_the_report():
+    """Not once a try; and where warnings are off, the report still tells."""
+    retain, validation, _ = parts(30)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        model = Wrapped(convnet(), nn.Softmax(1))
+        report = forget(model, [1], retain.without([2]), validation, noise=False).report
+    for text in ("gives probabilities: take the softmax off", r"has no sample of the classes [2]"):
+        assert [text in str(w.message) for w in heard].count(True) == 1
+        assert f"Warning: the {'model' if 'soft' in text else 'retain data'} {text}" in str(report)
+
+
+class InPlace(nn.Module):
+    """It changes the images that it is given, and its logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = convnet()
+
+    def forward(self, x):
+        x -= 0.1
+        return self.net(x).mul_(1.1)
+
+
+def normalised(**options) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, **options), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, K)
+    )
+
+
+@ANY
+@pytest.mark.parametrize(
+    "make",
+    [
+        InPlace,
+        lambda: normalised(track_running_stats=False),
+        lambda: normalised(momentum=None, affine=False),
+        lambda: convnet().double(),
+        lambda: Wrapped(convnet(), nn.Identity()).train(),
+    ],
+    ids=["in place", "no running statistics", "cumulative statistics", "double", "in train mode"],
+)
+def test_odd_networks_are_forgotten_from_as_well(make):
+    retain, validation, _ = parts(30)
+    model = make()
+    with untouched(model), torch.no_grad():
+        assert not same_weights(forget(model, [1], retain, validation, noise=False).model, model)
+
+
+@ANY
+@pytest.mark.parametrize(
+    "form",
+    [lambda y: y[:, None], lambda y: y.int(), lambda y: y.float(), lambda y: y.tolist(), lambda y: y.numpy()],
+    ids=["[n, 1]", "int32", "float", "list", "numpy"],
+)
+def test_labels_as_people_have_them(form):
+    retain, validation, _ = parts(30)
+    same, other = (
+        forget(convnet(), [1], Samples(retain.images, labels, K), validation, noise=False).model
+        for labels in (retain.labels, form(retain.labels))
+    )
+    assert same_weights(same, other)
+
+
+@ANY
+@pytest.mark.parametrize("architecture", ["ResNet20", "ResNet20-B", "ResNet56"])
+def test_the_residual_networks_of_cifar(architecture, monkeypatch):
+    monkeypatch.setattr(forgetting, "next_try", lambda tried, _: None if tried else (False, 3))
+    monkeypatch.setattr(choose, "STAND_INS", 1)
+    retain, validation, _ = parts(8)
+    report = forget(models.build(architecture, K), [1], retain, validation, budget=50, retain_per_class=2).report
+    assert report.settings["head_factor"] == choose.HEAD_FACTOR
 
 
 def test_what_is_compiled_or_cannot_be_copied_is_refused():

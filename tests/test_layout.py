@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "data": {"engine", "data"},
     "own": {"engine", "the paper", "data", "own"},
     "__main__": {"own"},  # the file
-    "workshop": {"engine", "the paper", "methods", "audit", "data", "workshop"},
+    "workshop": {"engine", "the paper", "methods", "audit", "data", "own", "workshop"},
     "report": {"engine", "the paper", "methods", "audit", "data", "workshop", "report"},
 }
 THE_PAPER = ["__init__", "__main__", "impair", "metrics", "noise", "repair", "settings", "unsir"]

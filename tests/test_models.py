@@ -68,6 +68,24 @@ def test_a_stem_costs_what_is_said_and_leaves_maps_of_that_size(architecture, mi
     assert round(counted.get_total_flops() / 2e6) == millions and sizes == [first, last]
 
 
+@pytest.mark.parametrize(
+    "name, n, millions", [("ResNet20", 269_722, 41), ("ResNet20-B", 272_474, 41), ("ResNet56", 853_018, 125)]
+)
+def test_the_residual_networks_of_cifar_are_those_of_the_paper(name, n, millions):
+    """Of the paper's table 6: 0.27 and 0.85 million weights; to the last one, those of public code."""
+    model = models.build(name, 10).eval()
+    with FlopCounterMode(display=False) as counted, torch.no_grad():
+        model(torch.zeros(1, 3, 32, 32))
+    assert models.n_parameters(model) == n and round(counted.get_total_flops() / 2e6) == millions
+
+
+def test_a_shortcut_without_weights_takes_each_second_pixel_and_pads_channels():
+    x = torch.rand(2, 3, 4, 4)
+    found = models._HalvedAndPadded(3)(x)
+    assert found.shape == (2, 6, 2, 2) and torch.equal(found[:, 1:4], x[:, :, ::2, ::2])
+    assert not found[:, 0].any() and not found[:, 4:].any()
+
+
 def test_a_keras_stride_of_two_meets_an_even_map_at_its_first_pixel():
     """As TensorFlow's padding "same" does: the windows of an even map start at 0, those of an odd one a pixel before it."""
     model = models.build("MobileNetV2-Keras", 3).eval()

@@ -26,6 +26,22 @@ def test_class_bars_show_the_values_and_hatch_the_forget_classes(axis):
     assert axis.get_ylabel() == "accuracy (%)"
 
 
+def test_tries_are_filled_where_the_class_was_forgotten_and_the_chosen_one_is_ringed(axis):
+    rows = [(False, 0.001, 90.0, False, False), (False, 0.003, 88.0, True, True), (True, 0.001, 87.0, True, False)]
+    names = ("noise", "impair_lr", "A_Dr", "forgotten", "chosen")
+    plots.tries(axis, [dict(zip(names, row, strict=True)) for row in rows])
+    drawn = [
+        (line.get_xdata()[0], line.get_ydata()[0], line.get_markerfacecolor())
+        for line in axis.lines
+        if len(line.get_xdata())
+    ]
+    assert [point for *point, _ in drawn] == [[0.001, 90.0], [0.003, 88.0], [0.003, 88.0], [0.001, 87.0]]
+    assert [face == hollow for (*_, face), hollow in zip(drawn, ["white", "white", "none", "white"], strict=True)] == [
+        True, False, True, False,
+    ]  # fmt: skip
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["0.001", "0.003"]
+
+
 def test_error_bars_reach_the_lowest_and_the_highest_value_from_the_mean():
     values = pd.DataFrame({"mean": [2.0, 5.0], "min": [1.5, 5.0], "max": [4.0, 5.0]})
     assert plots.reach(values).tolist() == [[0.5, 0.0], [2.0, 0.0]]

@@ -149,7 +149,7 @@ def test_a_checkpoint_that_cannot_be_taken_is_refused(make, message, place, caps
         ({"classes": "dog"}, "'dog': choose among ant, bee, cat"),
         ({"classes": "ant bee cat"}, "all 3 classes are to be forgotten"),
         ({"classes": "5"}, "class 5 is out of range"),
-        ({"mean": "0.5"}, "--mean and --std belong together"),
+        ({"mean": "0.5"}, "mean and std belong together"),
         ({"mean": "0.5", "std": "0.5"}, "expected 3 numbers each"),
         ({"image_size": "0"}, "image_size is 0"),
         ({"folder": "nowhere"}, "no folder"),
@@ -162,7 +162,7 @@ def test_what_cannot_be_done_is_said(changed, message, place, capsys):
 
 
 def test_a_network_of_torchvisions_by_its_name():
-    assert networks.build("squeezenet1_0", {"num_classes": 3}).classifier[1].out_channels == 3
+    assert networks.build("squeezenet1_0", None, 3).classifier[1].out_channels == 3
 
 
 def test_the_help_says_what_goes_in_and_comes_out():

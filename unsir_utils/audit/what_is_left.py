@@ -157,6 +157,37 @@ def audit(
     return Yardstick(original, retrained, train, test, forget, **settings).audit(model)  # type: ignore[arg-type]
 
 
+def recall(
+    network: nn.Module, train: Samples, test: Samples, forget: Iterable[int], per_class: int = 200
+) -> dict[str, float]:
+    """Recall of the forget classes in %, by those tests of features that hold a network against no other.
+
+    How much of it a network that never saw the classes has, these numbers do not say: measure one beside it, or `audit`.
+    nan for a network that diverged.
+    Arguments and errors: as for `audit`; per_class: as in `Yardstick`.
+    """
+    named = checks.forget_classes(forget, train.n_classes)
+    for what, samples in {"training data": train, "test data": test}.items():
+        checks.samples_for(network, samples, what)
+        _check(samples, named, what)
+    seen, unseen = (read(network, samples.draw(per_class)) for samples in (train, test))
+    tests: dict[str, Callable[[], float]] = {
+        "linear probe": lambda: linear_probe(seen, unseen, named),
+        "nearest class mean": lambda: nearest_mean(seen, unseen, named),
+        "logit recovered": lambda: logit_recovered(unseen, named),
+    }
+    defined = seen.defined and unseen.defined
+    return {name: measure() if defined else math.nan for name, measure in tests.items()}
+
+
+def _check(samples: Samples, forget: Sequence[int], what: str) -> None:
+    present = set(samples.labels.tolist())
+    if absent := sorted(set(forget) - present):
+        raise ValueError(f"the {what} has no image of the forget classes {absent}: the audit needs them, as train and test")
+    if present <= set(forget):
+        raise ValueError(f"the {what} has images of the forget classes alone: the audit needs those of the others, too")
+
+
 class Yardstick:
     """The original and the retrained networks, measured once, to audit any number of networks against. See `audit`.
 
@@ -188,7 +219,7 @@ class Yardstick:
         if len(retrained) < 2:
             raise ValueError(f"{len(retrained)} retrained networks are given: give two or more, as they differ, too")
         for what, samples in {"training data": train, "test data": test}.items():
-            self._check(samples, what)
+            _check(samples, self.forget, what)
             for network in (original, *retrained):
                 checks.samples_for(network, samples, what)
         self.train, self.test, self.few = train.draw(per_class, seed), test.draw(per_class, seed), train.draw(shots, seed)
@@ -201,15 +232,6 @@ class Yardstick:
         """`model` held against this yardstick. Raises ValueError if it does not fit the samples."""
         values = self._measured(self._read(model), self.retrained)
         return Audit([self._record(name, value) for name, value in values.items()])
-
-    def _check(self, samples: Samples, what: str) -> None:
-        present = set(samples.labels.tolist())
-        if absent := sorted(set(self.forget) - present):
-            raise ValueError(
-                f"the {what} has no image of the forget classes {absent}: the audit needs them, as train and test"
-            )
-        if present <= set(self.forget):
-            raise ValueError(f"the {what} has images of the forget classes alone: the audit needs those of the others, too")
 
     def _read(self, network: nn.Module) -> Read:
         again = relearned(network, self.few, self.forget, lost=self.lost, steps=self.steps, lr=self.lr, seed=self.seed)

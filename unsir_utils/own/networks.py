@@ -63,8 +63,20 @@ def of_log_probabilities(model: nn.Module, samples: Samples) -> bool:
         return bool(forward(model, samples.inputs(slice(0, 2))).logsumexp(1).abs().max() < 1e-3)
 
 
-def build(name: str, arguments: dict[str, Any]) -> nn.Module:
-    """A network by "module:function", which is called with the arguments, or by torchvision's name for it."""
+def load(name: str, arguments: dict[str, Any] | None, weights: Path | str, n_classes: int) -> nn.Module:
+    """A network as `build` makes it, with the weights of a checkpoint as `load_weights` reads it, in eval mode."""
+    model = build(name, arguments, n_classes)
+    load_weights(model, Path(weights))
+    return model.eval()
+
+
+def build(name: str, arguments: dict[str, Any] | None, n_classes: int) -> nn.Module:
+    """A network by "module:function", which is called with the arguments, or by torchvision's name for it.
+
+    arguments: None for {"num_classes": n_classes}, where it is torchvision's, and else for none.
+    """
+    if arguments is None:
+        arguments = {} if ":" in name else {"num_classes": n_classes}
     if ":" not in name:
         import torchvision
 

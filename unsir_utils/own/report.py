@@ -105,7 +105,9 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return "undefined" if math.isnan(value) else f"{value:.3g}"
+    return str(value)
 
 
 def _table(rows: Sequence[Sequence[Any]], headers: list[str]) -> str:

@@ -6,7 +6,6 @@ import argparse
 import json
 import os
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ OUT is a new folder: unlearned.safetensors, report.json, report.md. Nothing is e
 example:
   python -m unsir_utils forget photos --network resnet18 --weights cats.safetensors --classes tabby siamese --out forgotten
 """
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,11 +65,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _forget(asked: argparse.Namespace) -> None:
     from ..engine import precision
+    from .images import read_images
 
     if asked.out.exists():
         raise ValueError(f"{asked.out} is there already: name a new folder, nothing is overwritten")
     device = precision.device(asked.device)
-    train, held_out = _images(asked)
+    train, held_out = read_images(asked.folder, asked.image_size, asked.mean, asked.std, asked.grey)
     model = _network(asked, train.n_classes).to(device)
     found = _unlearned(model, asked, train, held_out)
     _write(found, asked, held_out.names)
@@ -79,53 +78,12 @@ def _forget(asked: argparse.Namespace) -> None:
     print(f"\nWritten: {asked.out}/unlearned.safetensors, report.json, report.md")
 
 
-def _images(asked: argparse.Namespace) -> tuple[Any, Any]:
-    """The folder as (train, held out)."""
-    from ..data.folders import read_folder
-    from ..data.sets import TEST_SHARE, cut
-    from ..engine import checks
-    from ..engine.samples import Samples
-
-    checks.counts(image_size=asked.image_size)
-    raw = read_folder(str(asked.folder), asked.image_size)
-    mean, std = _statistics(asked)
-
-    def samples(images: Any, labels: Any) -> Samples:
-        grey = images.float().mean(1, keepdim=True).round().to(images.dtype) if asked.grey else images
-        return Samples(grey, labels, len(raw.classes), mean, std, tuple(raw.classes))
-
-    train = samples(*raw.train)
-    held = raw.validation or raw.test
-    if held is None:
-        warnings.warn(
-            f"{asked.folder} has no val/ or test/: a fifth of each class is held out, which flatters a network that was "
-            "trained on it; give images that it never saw",
-            stacklevel=1,
-        )
-        return cut(train, TEST_SHARE)
-    return train, samples(*held)
-
-
-def _statistics(asked: argparse.Namespace) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    channels = 1 if asked.grey else 3
-    if (asked.mean is None) != (asked.std is None):
-        raise ValueError("--mean and --std belong together: give both, or none for ImageNet's")
-    if asked.mean is None:
-        return (IMAGENET[0][:channels], IMAGENET[1][:channels])
-    if len(asked.mean) != channels or len(asked.std) != channels or not all(s > 0 for s in asked.std):
-        raise ValueError(f"--mean {asked.mean} and --std {asked.std}: expected {channels} numbers each, std above 0")
-    return tuple(asked.mean), tuple(asked.std)
-
-
 def _network(asked: argparse.Namespace, n_classes: int) -> Any:
-    from .networks import build, load_weights
+    from .networks import load
 
-    default = {} if ":" in asked.network else {"num_classes": n_classes}
     if asked.arguments is not None and not isinstance(asked.arguments, dict):
         raise ValueError(f"--arguments is {asked.arguments!r}: expected a JSON object")
-    model = build(asked.network, default if asked.arguments is None else asked.arguments)
-    load_weights(model, asked.weights)
-    return model.eval()
+    return load(asked.network, asked.arguments, asked.weights, n_classes)
 
 
 def _unlearned(model: Any, asked: argparse.Namespace, train: Any, held_out: Any) -> Any:

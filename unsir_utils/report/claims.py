@@ -573,6 +573,16 @@ def recoverable(records: pd.DataFrame, step: float) -> list[Test]:
     ]  # fmt: skip
 
 
+def choice_lands(records: pd.DataFrame) -> list[Test]:
+    """Question N. records: of `workshop.choices`: network, asked, method, A_Dr, A_Df, images (forget test images)."""
+    step = 100 / records.images.min()
+    by = records.rename(columns={"seed": "drawn"}).rename(columns={"network": "trained", "asked": "seed"})
+    loss, bound = lost(by, "forget()"), claims()["N"]["threshold"]
+    masked = {"Masked logits": lost(by, "Masked logits")}
+    near = Criterion("A_Dr lost", loss, "at most", bound, "points", beside=masked, step=step)
+    return [Test("N", "chosen without an image of the class", [forgets("", by, "forget()", step=step, mask=True), near])]
+
+
 def _above(part: pd.DataFrame, name: str, rate: str, step: float) -> Criterion:
     """Points of recall above the retrained networks' bound, in one test."""
     unsir, bare = (values(part, "above", method=f"{method} ({rate})") for method in ("UNSIR", "No noise"))

@@ -57,7 +57,7 @@ UNITS = [  # the first that fits a column's name, or a number's; a column of wor
         r"^(retain_per_class|noise_per_class|copies|batch_size|pictured|candidate|round|start|against|asked|after request)$",
         KEY,
     ),
-    (r"^(paper\b|answer$|options$|source$|environment|seconds|controls$|measured$)", IGNORED),
+    (r"^(paper\b|answer$|options$|source$|environment|seconds|controls$|measured$|noise$|forgotten$|margin$)", IGNORED),
     (r"relearn", PASSES),
     (r"\(%\)|, %$|\(points\)|A_D[rf]|^class \d|accuracy|^belief|^ours$|^difference$", POINTS),
     (r"\blr$|_lr$|\brate\b|pair(?!s)", RATE),

@@ -142,6 +142,23 @@ def class_bars(axis: Axes, values: Tensor, names: Sequence[str], forget: Sequenc
     axis.set(ylabel=label)
 
 
+def tries(axis: Axes, tried: Sequence[Mapping[str, Any]]) -> None:
+    """A_Dr of each try of `forget` against its impair rate, with noise and without; filled where the class was forgotten,
+    the chosen one ringed."""
+    for noise, (colour, marker) in {False: METHOD_STYLE["No noise"], True: METHOD_STYLE["UNSIR"]}.items():
+        for r in (r for r in tried if r["noise"] is noise):
+            axis.plot(r["impair_lr"], r["A_Dr"], marker, color=colour, markerfacecolor=colour if r["forgotten"] else "white")
+            if r["chosen"]:
+                axis.plot(r["impair_lr"], r["A_Dr"], "o", markersize=13, markerfacecolor="none", color="0.3")
+        axis.plot([], [], marker, color=colour, label="with noise" if noise else "without")
+    rates = sorted({r["impair_lr"] for r in tried})
+    axis.set(xscale="log", xlabel="impair rate", ylabel="A_Dr, held out (%)")
+    axis.set_xticks(rates, [f"{rate:g}" for rate in rates])
+    axis.minorticks_off()
+    axis.margins(0.2)
+    axis.legend()
+
+
 def reach(values: pd.DataFrame | pd.Series) -> np.ndarray:
     """How far error bars go below and above their means, [2, n]. values: mean, min and max, as columns or of one row.
 

@@ -91,6 +91,7 @@ JUDGED: dict[str, Callable[[Records, dict], list[Test]]] = {
     "14_released_code": lambda read, p: claims.slips(read("records"), 100 / images_of(p["data"])[0]),
     "15_how_little": lambda read, p: claims.presets(read("confirmed_records"), 100 / images_of(p["data"])[0]),
     "19_todays_methods": partial(_forget_images, claims.keeps_as_much),
+    "20_your_own_model": lambda read, p: claims.choice_lands(read("records")),
     "16_does_the_noise_matter": lambda read, p: claims.noise_matters(read("records"), images_of(p["data"])[0]),
     "18_what_is_left": lambda read, p: claims.recoverable(
         read("records"), 100 / (images_of(p["data"])[0] * len(p["forget"]))

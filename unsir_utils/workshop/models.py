@@ -46,6 +46,46 @@ def resnet10(n_classes: int) -> nn.Module:
     return torchvision.models.ResNet(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=n_classes)
 
 
+class CifarResNet(nn.Module):
+    """ResNet for 32x32 images (He et al. 2016, section 4.2): a 3x3 stem, three stages of 16, 32 and 64 channels.
+
+    blocks: of two convolutions, a stage; 3 make ResNet-20 (41 million MACs), 9 ResNet-56 (125 million).
+    projection: where a stage halves its maps, the shortcut is a 1x1 convolution (option B); else it takes each second
+        pixel and pads channels with zeros, without a weight (option A, that of the paper's CIFAR networks).
+    """
+
+    def __init__(self, n_classes: int, blocks: int = 3, projection: bool = False) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True))
+        widths = [16] * blocks + [32] * blocks + [64] * blocks
+        pairs = zip([16, *widths], widths, strict=False)
+        self.stages = nn.Sequential(*(_residual(n_in, n_out, projection) for n_in, n_out in pairs))
+        self.head = nn.Linear(64, n_classes)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x):
+        return self.head(self.stages(self.stem(x)).mean(dim=(2, 3)))
+
+
+def _residual(n_in: int, n_out: int, projection: bool) -> nn.Module:
+    if n_in == n_out:
+        return torchvision.models.resnet.BasicBlock(n_in, n_out)
+    convolution = nn.Sequential(nn.Conv2d(n_in, n_out, 1, 2, bias=False), nn.BatchNorm2d(n_out))
+    shortcut = convolution if projection else _HalvedAndPadded(n_out - n_in)
+    return torchvision.models.resnet.BasicBlock(n_in, n_out, 2, shortcut)
+
+
+class _HalvedAndPadded(nn.Module):
+    def __init__(self, more: int) -> None:
+        super().__init__()
+        self.more = more
+
+    def forward(self, x):
+        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.more // 2, self.more - self.more // 2))
+
+
 def mobilenet_v2(n_classes: int) -> nn.Module:
     """torchvision's MobileNetV2 with its ImageNet stem, for any image size; at 32x32 its last maps are one pixel."""
     return torchvision.models.mobilenet_v2(num_classes=n_classes)
@@ -121,6 +161,9 @@ ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
     "ResNet18-3x3-half": lambda n_classes: resnet18_3x3(n_classes, stride=2),
     "MobileNetV2-Keras": mobilenet_v2_keras,
     "ResNet10": resnet10,
+    "ResNet20": CifarResNet,
+    "ResNet20-B": lambda n_classes: CifarResNet(n_classes, projection=True),
+    "ResNet56": lambda n_classes: CifarResNet(n_classes, blocks=9),
     "ViT": vit,
     "ViT-B/16": vit_b_16,
     "AllCNN": AllCNN,
