@@ -38,8 +38,10 @@ def test_it_is_stored_without_results(path):
 
 
 @EACH
-def test_it_runs_in_any_python3_kernel(path):
-    assert read(path).metadata.kernelspec.name == "python3"
+def test_it_asks_for_the_projects_own_kernel(path):
+    """Another Jupyter's python3 has none of what is needed."""
+    assert read(path).metadata.kernelspec.name == "unsir"
+    assert "--name unsir" in (REPOSITORY / "Makefile").read_text()
 
 
 @EACH
