@@ -21,7 +21,7 @@ def progress(items: Iterable[T], label: str, total: int | None = None, initial: 
     """The items, counted. total: how many there are in all, where they do not say; initial: how many were done before,
     which count as done and not for the estimate."""
     total = total or (len(items) if isinstance(items, Sized) else 0)
-    if "TQDM_DISABLE" not in os.environ and _in_notebook():
+    if watched():
         return _drawn(items, label, total, initial)
     if "TQDM_DISABLE" not in os.environ and sys.stderr.isatty():
         return tqdm(items, desc=label, leave=False, total=total or None, initial=initial)
@@ -30,7 +30,7 @@ def progress(items: Iterable[T], label: str, total: int | None = None, initial: 
 
 def within(case: dict) -> dict:
     """The case, its lists and dicts counted while the case's own loop goes through them: the inner bar of a long case."""
-    if "TQDM_DISABLE" in os.environ or not (_in_notebook() or sys.stderr.isatty()):
+    if not watched() and ("TQDM_DISABLE" in os.environ or not sys.stderr.isatty()):
         return case
     kinds = {list: _List, dict: _Dict}
     return {name: kinds[type(v)](name, v) if type(v) in kinds and len(v) > 1 else v for name, v in case.items()}
@@ -54,8 +54,9 @@ class _Dict(dict):
         return progress([*super().items()], self.name)
 
 
-def _in_notebook() -> bool:
-    return "ipykernel" in sys.modules
+def watched() -> bool:
+    """Whether someone sits before a live notebook."""
+    return "ipykernel" in sys.modules and "TQDM_DISABLE" not in os.environ
 
 
 def _drawn(items: Iterable[T], label: str, total: int, initial: int) -> Iterator[T]:
@@ -114,7 +115,7 @@ def show(line: str) -> None:
 
 def announce(sentence: str) -> None:
     """Said to who watches; it is no part of a published copy."""
-    if "TQDM_DISABLE" not in os.environ and _in_notebook():
+    if watched():
         show(sentence)
 
 
