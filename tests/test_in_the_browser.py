@@ -1,4 +1,4 @@
-"""JupyterLab in a real Chromium, as a reader uses it: open, run, edit, run again, save; git sees the edit and nothing else."""
+"""JupyterLab in a real Chromium, as a reader uses it: open, run, edit, run again, save; git sees the edit alone."""
 
 import os
 import shutil
@@ -38,7 +38,8 @@ def in_smoke(path: Path) -> None:
     """The notebook's own values become those of the smoke profile."""
     notebook = nbformat.read(path, as_version=4)
     (cell,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
-    given = [f"{name}: {type(value).__name__} = {value!r}  # smoke" for name, value in profile_values("smoke")[path.stem].items()]
+    values = profile_values("smoke")[path.stem]
+    given = [f"{name}: {type(value).__name__} = {value!r}  # smoke" for name, value in values.items()]
     cell.source = "\n".join([cell.source, *given])
     nbformat.write(notebook, path)
 
@@ -142,7 +143,8 @@ class Lab:
         self.page.wait_for_function("!jupyterapp.shell.currentWidget.context.model.dirty")
 
 
-CELLS = "Array.from(jupyterapp.shell.currentWidget.content.model.cells).map(c => c.toJSON()).filter(c => c.cell_type == 'code')"
+CELLS = "Array.from(jupyterapp.shell.currentWidget.content.model.cells).map(c => c.toJSON())"
+CELLS += ".filter(c => c.cell_type == 'code')"
 OUTPUTS = f"{CELLS}.flatMap(c => c.outputs)"
 ENDED = f"""jupyterapp.shell.currentWidget.sessionContext.session.kernel.status == 'idle' && (
     {CELLS}.every(c => c.execution_count) || {OUTPUTS}.some(o => o.output_type == 'error'))"""
@@ -185,9 +187,11 @@ def test_a_reader_runs_edits_and_saves_and_git_sees_the_edit_alone(lab, clone):
     page.run_all()
     assert not page.errors() and page.shown("copies = 2")
     page.save()
-    changed = [line for line in git(clone, "diff", "-U0").splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    lines = git(clone, "diff", "-U0").splitlines()
+    changed = [line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")]
     assert len(changed) == 2 and "copies: int = 2" in changed[1]
-    assert len(list((clone / "runs" / "mine").glob("*/numbers/00_start_here.json"))) == 2, "the tweak has overwritten the run"
+    results = list((clone / "runs" / "mine").glob("*/numbers/00_start_here.json"))
+    assert len(results) == 2, "the tweak has overwritten the run"
 
     page.edit("copies: int = 2  # smoke", "copies: int = 4  # smoke")
     page.save()

@@ -80,6 +80,17 @@ def test_text_comes_between_its_cells_and_they_are_short(path):
 
 
 @EACH
+def test_it_asks_before_it_answers_and_folds_what_is_not_read(path):
+    text = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    answers = re.findall("<details>.*?</details>", text, re.DOTALL)
+    assert text.count("**Guess first:**") == len(answers) >= 1
+    assert not re.search(r"\d+\.\d|\d ?%", "".join(answers)), "a run may contradict a number"
+    (imports,) = (cell for cell in code(path) if f'Results.of("{path.stem}", globals())' in cell.source)
+    assert "hide-input" in imports.metadata.tags and imports.metadata.jupyter.source_hidden
+    assert "make env, or pip install -e ." in imports.source
+
+
+@EACH
 def test_its_links_lead_somewhere(path):
     text = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]

@@ -338,10 +338,11 @@ def beside(published: Path, here: Path, name: str) -> str:
     published, here: folders of one profile. Raises ValueError where there is nothing to compare.
     """
     spreads, _ = read_spreads(published)
-    pairs = [pair for pair in _pairs(published, here, name) if pair[0] in ("verdict", "cell") and len(pair[2]) and len(pair[3])]
-    if not pairs:
-        raise ValueError(f"there are no tables of {name} both in {published} and in {here}: run the notebook to its end first")
-    return "\n\n".join(f"**{table}**\n\n{_marked(kind, table, old, new, spreads)}" for kind, table, old, new in pairs)
+    shown = [pair for pair in _pairs(published, here, name) if pair[0] in ("verdict", "cell")]
+    both = [(kind, table, old, new) for kind, table, old, new in shown if len(old) and len(new)]
+    if not both:
+        raise ValueError(f"no table of {name} is both in {published} and in {here}: run the notebook to its end first")
+    return "\n\n".join(f"**{table}**\n\n{_marked(kind, table, old, new, spreads)}" for kind, table, old, new in both)
 
 
 def _marked(kind: str, name: str, old: pd.DataFrame, new: pd.DataFrame, spreads: dict) -> str:

@@ -17,7 +17,8 @@ def sliders(draw: Callable[..., Figure], **settings: tuple[Any, Iterable]) -> No
 
     The picture is an output of its own, which a saved notebook keeps; the sliders last as long as the kernel.
     """
-    picture = IPython.display.display(_closed(draw(**{name: start for name, (start, _) in settings.items()})), display_id=True)
+    first = draw(**{name: start for name, (start, _) in settings.items()})
+    picture = IPython.display.display(_closed(first), display_id=True)
     if not watched():
         return
     import ipywidgets

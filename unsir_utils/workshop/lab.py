@@ -1,4 +1,4 @@
-"""How JupyterLab keeps this project's notebooks (make lab): a reader's run never changes what is published, nor what git sees."""
+"""How JupyterLab keeps the notebooks (make lab): a reader's run changes neither what is published nor what git sees."""
 
 from __future__ import annotations
 

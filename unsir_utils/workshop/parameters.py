@@ -43,7 +43,8 @@ def _named(name: str, value: object, rule: Callable, *given: Any) -> Any:
     try:
         return rule(*given)
     except (ValueError, TypeError, FileNotFoundError) as error:
-        raise ParameterError(f"{name} = {value!r}: {error}. Change the parameters cell, run it, then this cell again.") from None
+        what_to_do = "Change the parameters cell, run it, then this cell again."
+        raise ParameterError(f"{name} = {value!r}: {error}. {what_to_do}") from None
 
 
 def _of_its_type(value: object, kind: str) -> None:
@@ -59,8 +60,8 @@ Sets = Mapping[str, Data]  # by network; "" where all share one
 
 def _data(value: str | dict) -> Sets:
     """The data that a parameter names."""
-    one = {"name": value} if isinstance(value, str) else value
-    sets = {"": one} if "name" in one else one
+    one: dict[str, Any] = {"name": value} if isinstance(value, str) else value
+    sets: dict[str, dict[str, Any]] = {"": one} if "name" in one else one
     for settings in sets.values():
         _keys("settings of the data", settings, inspect.signature(load).parameters)
     return {network: load_once(**settings) for network, settings in sets.items()}
@@ -131,7 +132,8 @@ def _numbers(value: list[float], _: Sets, least: float = 0.0, most: float = floa
     for number in value:
         fine = isinstance(number, (int, float)) and not isinstance(number, bool)
         if not (fine and (number > least or zero and number == least) and number <= most):
-            raise ValueError(f"{number!r} is out of range: expected numbers {'from' if zero else 'above'} {least:g}, {most:g} at most")
+            range_ = f"{'from' if zero else 'above'} {least:g}, {most:g} at most"
+            raise ValueError(f"{number!r} is out of range: expected numbers {range_}")
 
 
 def _shares(value: list[float], data: Sets) -> None:
@@ -176,7 +178,8 @@ def _profile(value: str, _: Sets) -> None:
         raise ValueError(f"there is no such profile: choose one of {', '.join(profiles())}")
 
 
-RULES: list[tuple[str, type, Callable[[Any, Sets], None]]] = [  # the first whose pattern fits the name and whose type the value
+Rule = Callable[[Any, Sets], None]
+RULES: list[tuple[str, type, Rule]] = [  # the first whose pattern fits the name, and whose type the value
     (r"profile|gathered", str, _profile),
     (r"forget|several|released_request", list, _forget),
     (r"requests", object, _requests),
@@ -193,12 +196,12 @@ RULES: list[tuple[str, type, Callable[[Any, Sets], None]]] = [  # the first whos
     (r"rates|rates_tried", object, _pairs),
     (r"\w*recipe", dict, _recipe),
     (r"recipes", dict, _recipes),
-    (r"", object, _settings),
+    (r"\w+", object, _settings),
 ]
 
 
-def _rule(name: str, value: object) -> Callable[[Any, Sets], None]:
-    return next(rule for pattern, kind, rule in RULES if isinstance(value, kind) and (not pattern or re.fullmatch(pattern, name)))
+def _rule(name: str, value: object) -> Rule:
+    return next(rule for pattern, kind, rule in RULES if isinstance(value, kind) and re.fullmatch(pattern, name))
 
 
 IMPAIR, REPAIR = PAPER_RATES.values()

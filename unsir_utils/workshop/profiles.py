@@ -70,7 +70,8 @@ def defaults(notebook: Path) -> dict[str, Any]:
 
 def types(notebook: Path) -> dict[str, str]:
     """The type of each parameter as its line names it, whatever a reader has put there as its value."""
-    return {name: ast.unparse(line.annotation) if isinstance(line, ast.AnnAssign) else "" for name, line in _lines(notebook).items()}
+    lines = _lines(notebook).items()
+    return {name: ast.unparse(line.annotation) if isinstance(line, ast.AnnAssign) else "" for name, line in lines}
 
 
 def _lines(notebook: Path) -> dict[str, Any]:

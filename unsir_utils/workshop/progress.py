@@ -32,7 +32,7 @@ def within(case: dict) -> dict:
     """The case, its lists and dicts counted while the case's own loop goes through them: the inner bar of a long case."""
     if not watched() and ("TQDM_DISABLE" in os.environ or not sys.stderr.isatty()):
         return case
-    kinds = {list: _List, dict: _Dict}
+    kinds: dict[type, Any] = {list: _List, dict: _Dict}
     return {name: kinds[type(v)](name, v) if type(v) in kinds and len(v) > 1 else v for name, v in case.items()}
 
 
@@ -91,7 +91,8 @@ class _Bar:
     def line(self, now: float) -> str:
         new = self.done - self.initial
         left = f", about {_spelled((now - self.start) / new * (self.total - self.done))} left" if new else ""
-        return f'{self.label}: <progress value="{self.done}" max="{self.total}"></progress> {self.done} of {self.total}{left}'
+        bar = f'<progress value="{self.done}" max="{self.total}"></progress>'
+        return f"{self.label}: {bar} {self.done} of {self.total}{left}"
 
     def close(self) -> None:
         _Bar.open = [bar for bar in _Bar.open if bar is not self]

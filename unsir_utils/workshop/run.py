@@ -53,7 +53,7 @@ def check(notebook: Path, profile: str, overrides: dict | None = None) -> dict:
 
 
 def run(notebook: Path, profile: str = DEFAULT, overrides: dict | None = None) -> Path:
-    """Executes a copy of the notebook; returns its path, runs/<profile>/<name>.ipynb (see `folder_of` for changes in `mine`).
+    """Executes a copy of the notebook; returns its path, runs/<profile>/<name>.ipynb; with changes see `folder_of`.
 
     The copy has another name until it succeeds; one that fails stays in runs/<profile>/failed/. Raises ValueError as
     `check` does before any kernel starts; RuntimeError, one line that names the failed copy, for a cell or kernel that
