@@ -125,8 +125,12 @@ lint: env  ## ruff over modules, tests and notebooks, mypy over the module
 	@"$(PYTHON)" -m ruff format --check unsir_utils tests
 	@"$(PYTHON)" -m mypy
 
-unit: env  ## unit tests and the notebooks in the smoke profile, a worker a core
-	@OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest tests -n $$(UNSIR_THREADS= UNSIR_DEVICE=cpu "$(PYTHON)" -m unsir_utils.workshop.cards) --dist worksteal
+# Alone: beside two others a page would have to wait too long.
+BROWSER := tests/test_in_the_browser.py
+
+unit: env  ## unit tests and the notebooks in the smoke profile, a worker a core; then JupyterLab in Chromium
+	@OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest tests --ignore $(BROWSER) -n $$(UNSIR_THREADS= UNSIR_DEVICE=cpu "$(PYTHON)" -m unsir_utils.workshop.cards) --dist worksteal
+	@"$(PYTHON)" -m pytest $(BROWSER)
 
 check-notebooks: env  ## nbval: do the tagged outputs of the published copy come out again?
 	@UNSIR_RESULTS=$$(mktemp -d) OMP_NUM_THREADS=$${UNSIR_THREADS:-1} "$(PYTHON)" -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval.cfg results/quick/00_start_here.ipynb

@@ -16,10 +16,10 @@ import pytest
 from unsir_utils.data.paths import REPOSITORY
 from unsir_utils.workshop.profiles import profile_values
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make env")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NOTEBOOK = "notebooks/00_start_here.ipynb"
 PUBLISHED = "results/quick/00_start_here.ipynb"
+WHAT_TO_DO = "Change the parameters cell, run it, then this cell again."
 PATIENCE_S = 300.0  # of a busy machine; a quiet one takes a tenth
 
 pytestmark = [
@@ -152,6 +152,7 @@ ENDED = f"""jupyterapp.shell.currentWidget.sessionContext.session.kernel.status 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make env")
     with sync_api.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield browser
@@ -196,3 +197,15 @@ def test_a_reader_runs_edits_and_saves_and_git_sees_the_edit_alone(lab, clone):
     page.edit("copies: int = 2  # smoke", "copies: int = 4  # smoke")
     page.save()
     assert_clean(clone)
+    saved = (clone / NOTEBOOK).read_text()
+    assert "widget-view" not in saved and "Sliders" in saved, "reopened, it would show an error in the sliders' place"
+
+
+def test_a_published_copy_is_read_only_and_a_wrong_value_is_a_sentence(lab, clone):
+    page = lab(PUBLISHED)
+    assert page.page.evaluate("jupyterapp.shell.currentWidget.context.contentsModel.writable") is False
+    page = lab(NOTEBOOK)
+    page.edit("forget: list = [3]  # the classes to erase", "forget: list = 3")
+    page.run_all()
+    (error,) = page.errors()
+    assert error == "ParameterError: forget = 3: expected a list, such as [3], and not int. " + WHAT_TO_DO
