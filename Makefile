@@ -2,6 +2,7 @@
 PROFILE ?= quick
 NAMES ?=
 LAUNCH ?=
+LAB ?=
 WORKERS ?=
 
 NOTEBOOKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
@@ -68,7 +69,7 @@ env:  ## create the environment and install what is missing
 	@if [ "$$(cat "$(STAMP)" 2>/dev/null)" != "$(CURDIR)" ] || [ pyproject.toml -nt "$(STAMP)" ] || [ requirements.lock -nt "$(STAMP)" ]; then \
 		echo "installing into $(ENV) (about 6 GB on Linux, where torch brings CUDA; 2 GB elsewhere)"; \
 		$(if $(OWN),$(INSTALL) -r requirements.lock &&) $(INSTALL) -e '.[test]' && "$(PYTHON)" -m unsir_utils.workshop.strip --install \
-			&& echo "$(CURDIR)" > "$(STAMP)"; \
+			&& "$(PYTHON)" -m ipykernel install --sys-prefix --name unsir --display-name UNSIR >/dev/null && echo "$(CURDIR)" > "$(STAMP)"; \
 	fi
 
 define CREATE_VENV
@@ -125,14 +126,19 @@ lint: env  ## ruff over modules, tests and notebooks, mypy over the module
 	@"$(PYTHON)" -m ruff format --check unsir_utils tests docs
 	@"$(PYTHON)" -m mypy
 
-unit: env  ## unit tests and the notebooks in the smoke profile, a worker a core
-	@OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest tests -n $$(UNSIR_THREADS= UNSIR_DEVICE=cpu "$(PYTHON)" -m unsir_utils.workshop.cards) --dist worksteal
+# Alone: beside two others a page would have to wait too long.
+BROWSER := tests/test_in_the_browser.py
+
+unit: env  ## unit tests and the notebooks in the smoke profile, a worker a core; then JupyterLab in Chromium
+	@OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest tests --ignore $(BROWSER) -n $$(UNSIR_THREADS= UNSIR_DEVICE=cpu "$(PYTHON)" -m unsir_utils.workshop.cards) --dist worksteal
+	@"$(PYTHON)" -m pytest $(BROWSER)
 
 check-notebooks: env  ## nbval: do the tagged outputs of the published copy come out again?
 	@UNSIR_RESULTS=$$(mktemp -d) OMP_NUM_THREADS=$${UNSIR_THREADS:-1} "$(PYTHON)" -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval.cfg results/quick/00_start_here.ipynb
 
-lab: env  ## JupyterLab
-	@"$(PYTHON)" -m jupyterlab --FileContentsManager.post_save_hook=unsir_utils.workshop.strip.after_save --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+lab: env  ## JupyterLab, as root, too; LAB="--ip 0.0.0.0 --no-browser" in a container
+	@"$(PYTHON)" -m jupyterlab --ServerApp.contents_manager_class=unsir_utils.workshop.lab.Contents $(if $(filter 0,$(shell id -u)),--allow-root) \
+		--LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(LAB)
 
 readme: env  ## the generated parts of README.md, from results/
 	@"$(PYTHON)" -m unsir_utils.report.readme

@@ -38,8 +38,10 @@ def test_it_is_stored_without_results(path):
 
 
 @EACH
-def test_it_runs_in_any_python3_kernel(path):
-    assert read(path).metadata.kernelspec.name == "python3"
+def test_it_asks_for_the_projects_own_kernel(path):
+    """Another Jupyter's python3 has none of what is needed."""
+    assert read(path).metadata.kernelspec.name == "unsir"
+    assert "--name unsir" in (REPOSITORY / "Makefile").read_text()
 
 
 @EACH
@@ -75,6 +77,17 @@ def test_text_comes_between_its_cells_and_they_are_short(path):
     told = [cell.source for cell in code(path) if not cell.source.startswith("import ")]
     assert max(len(source.splitlines()) for source in told) <= 25
     assert all(cell.source.strip() for cell in read(path).cells)
+
+
+@EACH
+def test_it_asks_before_it_answers_and_folds_what_is_not_read(path):
+    text = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    answers = re.findall("<details>.*?</details>", text, re.DOTALL)
+    assert text.count("**Guess first:**") == len(answers) >= 1
+    assert not re.search(r"\d+\.\d|\d ?%", "".join(answers)), "a run may contradict a number"
+    (imports,) = (cell for cell in code(path) if f'Results.of("{path.stem}", globals())' in cell.source)
+    assert "hide-input" in imports.metadata.tags and imports.metadata.jupyter.source_hidden
+    assert "make env, or pip install -e ." in imports.source
 
 
 @EACH

@@ -87,6 +87,7 @@ def test_numbers_come_back_with_what_they_were_measured_on(book):
     numbers = dict(A_Df=0.25, n=3, label="ok", none=None, seeds=[0, 1], mean=np.float64(1.5))
     book.numbers(**numbers)
     back = json.loads(text(book, "numbers/07_tiny.json"))
+    assert back.pop("parameters") == {}
     environment = back.pop("environment")
     assert back == numbers
     assert (environment["torch"], environment["threads"]) == (torch.__version__, torch.get_num_threads())

@@ -126,4 +126,4 @@ def test_a_line_a_minute_says_what_is_left(tmp_path, monkeypatch):
     monkeypatch.setattr("unsir_utils.workshop.progress.EVERY_S", 0.0)
     monkeypatch.setattr("unsir_utils.workshop.progress.time.monotonic", iter([0.0, 0.0, 30.0, 60.0]).__next__)
     assert list(progress(iter("abc"), "epochs", total=4, initial=1)) == ["a", "b", "c"]
-    assert log.read_text() == "epochs: 2 of 4, about 1 min left\nepochs: 3 of 4, about 0 min left\n"
+    assert log.read_text() == "epochs: 2 of 4, about 60 s left\nepochs: 3 of 4, about 30 s left\n"

@@ -137,15 +137,26 @@ def unit(column: str) -> Any:
 
 
 def cells(table: pd.DataFrame, columns: list[str], keys: list[str]) -> dict[tuple[str, str], str]:
-    """Each cell by row and column. A row is named by its keys, and by a counter where several have the same."""
-    found: dict[tuple[str, str], str] = {}
+    """Each cell by row and column; see `row_names`."""
+    rows = zip(row_names(table, keys), table[columns].to_dict("records"), strict=True)
+    return {(name, column): str(row[column]) for name, row in rows for column in columns if column not in keys}
+
+
+def row_names(table: pd.DataFrame, keys: list[str]) -> list[str]:
+    """A row is named by its keys, and by a counter where several have the same."""
     seen: Counter = Counter()
-    for row in table[columns].to_dict("records"):
+    names = []
+    for row in table.to_dict("records"):
         name = " | ".join(str(row[key]) for key in keys)
         seen[name] += 1
-        name += f" #{seen[name]}" if seen[name] > 1 else ""
-        found |= {(name, column): str(row[column]) for column in columns if column not in keys}
-    return found
+        names.append(f"{name} #{seen[name]}" if seen[name] > 1 else name)
+    return names
+
+
+def _columns(kind: str, old: pd.DataFrame, new: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Those that both tables have and that are compared, and those among them that name a row."""
+    shared = [c for c in old.columns if c in new.columns and unit(c) != IGNORED]
+    return shared, [c for c in shared if c != "verdict" and _is_key(old[c], kind)]
 
 
 def moved_by(old: str, new: str, unit: Unit) -> float:
@@ -176,8 +187,7 @@ def _float(text: str) -> float:
 
 def _table(kind: str, name: str, old: pd.DataFrame, new: pd.DataFrame, spreads: dict) -> tuple[int, list[Difference]]:
     """Compares two tables of text cells. What only one of them has is named, a column or a row once."""
-    shared = [c for c in old.columns if c in new.columns and unit(c) != IGNORED]
-    keys = [c for c in shared if c != "verdict" and _is_key(old[c], kind)]
+    shared, keys = _columns(kind, old, new)
     sides = (
         (set(old.columns) - set(new.columns), "a column", "none"),
         (set(new.columns) - set(old.columns), "none", "a column"),
@@ -280,7 +290,7 @@ def _numbers(path: Path) -> dict[str, str]:
         elif value is None or isinstance(value, (int, float)):
             found[name] = "undefined" if value is None else repr(float(value)).removesuffix(".0")
 
-    add("", {k: v for k, v in _json(path).items() if k != "environment"})
+    add("", {k: v for k, v in _json(path).items() if k not in ("environment", "parameters")})
     return found
 
 
@@ -320,6 +330,29 @@ def record_spreads(profile: str, others: list[Path]) -> Path:
     path = published / "spread.csv"
     pd.DataFrame(rows, columns=["table", "row", "column", "spread", "runs"]).to_csv(path, index=False, lineterminator="\n")
     return path
+
+
+def beside(published: Path, here: Path, name: str) -> str:
+    """A notebook's tables as it made them, in Markdown: "4.0 (3.9)" is 4.0 here and 3.9 published, bold what moved.
+
+    published, here: folders of one profile. Raises ValueError where there is nothing to compare.
+    """
+    spreads, _ = read_spreads(published)
+    shown = [pair for pair in _pairs(published, here, name) if pair[0] in ("verdict", "cell")]
+    both = [(kind, table, old, new) for kind, table, old, new in shown if len(old) and len(new)]
+    if not both:
+        raise ValueError(f"no table of {name} is both in {published} and in {here}: run the notebook to its end first")
+    return "\n\n".join(f"**{table}**\n\n{_marked(kind, table, old, new, spreads)}" for kind, table, old, new in both)
+
+
+def _marked(kind: str, name: str, old: pd.DataFrame, new: pd.DataFrame, spreads: dict) -> str:
+    found = {(d.row, d.column): d for d in _table(kind, name, old, new, spreads)[1]}
+    shown = [dict(row) for row in new.to_dict("records")]
+    for row, place in zip(shown, row_names(new, _columns(kind, old, new)[1]), strict=True):
+        for d in (found[place, column] for column in row if (place, column) in found):
+            told = f"{d.here} ({d.published or 'none'})"
+            row[d.column] = f"**{told}**" if d.moved else told
+    return pd.DataFrame(shown, columns=new.columns).to_markdown(index=False, disable_numparse=True)
 
 
 def _notebooks(profile: Path) -> list[str]:

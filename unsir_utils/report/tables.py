@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
-from ..data.paths import results_root
+from ..data.paths import REPOSITORY, published_root, results_root
+from ..workshop.parameters import checked
+from ..workshop.profiles import DEFAULT, MINE, changed, folder_of
 from ..workshop.provenance import environment, networks_asked_for
+from . import compare
 from .judge import Test, judge
 from .latex import latex
 from .paper import AT_PAPERS_RATES, paper_cells, paper_speed
@@ -27,6 +33,20 @@ class Results:
         self.notebook, self.profile = notebook, profile
         self.lines: list[dict[str, str]] = []  # what `judged` found
         self.folder = results_root() / profile
+        self.parameters: dict[str, Any] = {}
+        self.changes: dict[str, Any] = {}  # of them, from the profile's
+
+    @classmethod
+    def of(cls, notebook: str, variables: Mapping[str, Any]) -> Results:
+        """Those of a notebook with these variables. Raises ParameterError for a parameter that cannot be meant.
+
+        What is changed in profile `mine` gets a folder of its own, runs/mine/<changes>.
+        """
+        values = checked(notebook, variables)
+        results = cls(notebook, values["profile"])
+        results.parameters, results.changes = values, changed(notebook, values)
+        results.folder = folder_of(notebook, values)
+        return results
 
     def _path(self, kind: str, suffix: str, name: str = "") -> Path:
         path = self.folder / kind / f"{self.notebook}{'_' + name if name else ''}.{suffix}"
@@ -52,9 +72,14 @@ class Results:
 
     def judged(self, tests: Sequence[Test], caption: str, timed: bool = False) -> Markdown:
         """Saves the verdicts on `tests`, for 99_report to gather; shows what decides."""
-        lines = judge(tests)
+        lines = judge([self._on_its_grid(test) for test in tests])
         self.lines += lines
         return Markdown(self.findings(lines, caption, timed))
+
+    def _on_its_grid(self, test: Test) -> Test:
+        """A claim is about the grid that was stated beforehand: on another there is no verdict."""
+        replaced = [name for name in GRIDS if name in self.changes]
+        return replace(test, why_not=f"no verdict: {' and '.join(replaced)} replaced") if replaced else test
 
     def findings(self, lines: list[dict], caption: str, timed: bool = False) -> str:
         """Saves what `judge` returned, for 99_report to gather; returns what decides as a Markdown table."""
@@ -139,16 +164,44 @@ class Results:
 
         A number that is not finite is saved as null: it is undefined.
         """
-        about = {**{k: _finite(v) for k, v in numbers.items()}, "environment": environment()}
+        about = {**{k: _finite(v) for k, v in numbers.items()}, "parameters": self.parameters, "environment": environment()}
         text = json.dumps(about, indent=1, allow_nan=False, default=lambda scalar: scalar.item())
         self._path("numbers", "json").write_text(text + "\n")
         models = pd.DataFrame(sorted(networks_asked_for().items()), columns=["model", "seconds"]).round(1)
         models.to_csv(self._path("seconds", "csv", "models"), index=False, lineterminator="\n")
 
     def closed(self, **numbers: float | int | str | list | None) -> Markdown:
-        """The end of a notebook: saves `numbers` and its verdicts; shows what they depend on besides the code."""
+        """The end of a notebook: saves `numbers` and its verdicts; says what they depend on and where all of it went."""
         self.numbers(**numbers, **{f"{line['claim']}, {line['tested']}": line["verdict"] for line in self.lines})
-        return Markdown("Made with " + ", ".join(f"{k} {v}" for k, v in environment().items()) + ".")
+        made = "Made with " + ", ".join(f"{k} {v}" for k, v in environment().items()) + "."
+        return Markdown(f"{made}\n\n{self._whereabouts()}")
+
+    def _whereabouts(self) -> str:
+        """Where the results lie, how they were asked for, and what is published beside them."""
+        told = ", ".join(f"{k} = {v!r}" for k, v in self.changes.items())
+        lines = [f"Tables, figures, numbers and parameters: `{_shown(self.folder)}`."]
+        lines += [f"Changed from profile {DEFAULT if self.profile == MINE else self.profile}: `{told}`."] if told else []
+        published = self._published / f"{self.notebook}.ipynb"
+        beside = f"Published: `{_shown(published)}`; `results.compare()` shows both, with the differences marked."
+        return " ".join([*lines, beside if published.exists() else "Nothing is published of this profile."])
+
+    @property
+    def _published(self) -> Path:
+        return published_root() / (DEFAULT if self.profile == MINE else self.profile)
+
+    def compare(self) -> Markdown:
+        """This run's tables, what is published in brackets where it differs; bold is what moved beyond its tolerance."""
+        return Markdown(compare.beside(self._published, self.folder, self.notebook))
+
+
+GRIDS = ("impair_rates", "repair_rates")  # verdicts speak of the best pair or of all pairs of these
+
+
+def _shown(path: Path) -> str:
+    """From the repository; elsewhere by the name of the variable that says where."""
+    if path.is_relative_to(REPOSITORY):
+        return path.relative_to(REPOSITORY).as_posix()
+    return (Path("$UNSIR_RESULTS") / os.path.relpath(path, results_root())).as_posix()
 
 
 def _finite(number: object) -> object:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from filelock import FileLock
 
 from ..data.paths import results_root
 from .identity import identity
+from .progress import announce, within
 from .provenance import listening, load_once, machine, tell
 from .store import checksum, write
 from .workers import each
@@ -35,7 +37,7 @@ def run_cases(function: Callable[..., list[dict]], cases: Iterable[dict], label:
     code, cases, rows = identity(function), list(cases), []
     found = [_kept(_place(code, case)) for case in cases]
     missing = [case for case, kept in zip(cases, found, strict=True) if kept is None]
-    made = iter(each(partial(_result, function, code), missing, label))
+    made = iter(_made(partial(_result, function, code), missing, label, len(cases) - len(missing)))
     for case, there in zip(cases, found, strict=True):
         kept = there or next(made)
         shown = {k: v for k, v in case.items() if not isinstance(v, (list, tuple, dict))}
@@ -43,6 +45,17 @@ def run_cases(function: Callable[..., list[dict]], cases: Iterable[dict], label:
             tell("networks", name, network)
         rows += [{**shown, **record} for record in kept["records"]]
     return pd.DataFrame(rows)
+
+
+def _made(result: Callable[[dict], dict], missing: list[dict], label: str, n_kept: int) -> list[dict]:
+    """The results of the missing cases. What is kept is told, and is no part of the time that is left."""
+    if n_kept and not missing:
+        announce(f"{label}: all {n_kept} kept from before")
+    try:
+        return each(result, missing, f"{label} ({n_kept} more kept from before)" if n_kept else label)
+    except KeyboardInterrupt:
+        print(f"Interrupted: finished {label} are kept; the same cell goes on after them.", file=sys.stderr)
+        raise
 
 
 def drop_cases(function: Callable[..., list[dict]], cases: Iterable[dict]) -> None:
@@ -61,7 +74,7 @@ def _result(function: Callable[..., list[dict]], code: str, case: dict) -> dict:
 
 def _run(function: Callable[..., list[dict]], case: dict, place: Path) -> dict:
     with listening() as heard:
-        records = function(**case)
+        records = function(**within(case))
     about = {"machine": machine(), "threads": torch.get_num_threads(), "function": function.__qualname__, "case": case}
     text = json.dumps({"records": records, "made_from": heard, **about})
     write(place, lambda to: to.write_text(text))

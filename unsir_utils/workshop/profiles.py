@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import papermill
-
-from ..data.paths import REPOSITORY, read_yaml
+from ..data.paths import REPOSITORY, published_root, read_yaml, results_root
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 PROFILES = NOTEBOOKS / "profiles"
@@ -64,17 +65,63 @@ def _read(profile: str) -> Profile:
 
 def defaults(notebook: Path) -> dict[str, Any]:
     """A notebook's parameters, as its parameters cell has them."""
-    return dict(_defaults(notebook, notebook.stat().st_mtime_ns))
+    return {name: ast.literal_eval(line.value) for name, line in _lines(notebook).items()}
+
+
+def types(notebook: Path) -> dict[str, str]:
+    """The type of each parameter as its line names it, whatever a reader has put there as its value."""
+    lines = _lines(notebook).items()
+    return {name: ast.unparse(line.annotation) if isinstance(line, ast.AnnAssign) else "" for name, line in lines}
+
+
+def _lines(notebook: Path) -> dict[str, Any]:
+    return dict(_parsed(notebook, notebook.stat().st_mtime_ns))
 
 
 @cache
-def _defaults(notebook: Path, changed: int) -> dict[str, Any]:
-    return {name: ast.literal_eval(p["default"]) for name, p in papermill.inspect_notebook(str(notebook)).items()}
+def _parsed(notebook: Path, changed: int) -> dict[str, ast.AnnAssign | ast.Assign]:
+    """The assignments of the parameters cell, by name."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    (source,) = ("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
+    found = {}
+    for line in ast.parse(source).body:
+        if isinstance(line, (ast.AnnAssign, ast.Assign)):
+            target = line.target if isinstance(line, ast.AnnAssign) else line.targets[0]
+            found[ast.unparse(target)] = line
+    return found
 
 
 def parameters(notebook: str, profile: str) -> dict[str, Any]:
     """All of a notebook's parameters in a profile."""
     return defaults(NOTEBOOKS / f"{notebook}.ipynb") | profile_values(profile).get(notebook, {})
+
+
+def expected(notebook: str, profile: str) -> dict[str, Any]:
+    """The profile's values for a notebook, over those that it was published with; before it ever was, over its own.
+
+    A reader's edits of the parameters cell are therefore changes, and no defaults.
+    """
+    published, own = published_root() / DEFAULT / f"{notebook}.ipynb", NOTEBOOKS / f"{notebook}.ipynb"
+    return defaults(published if published.exists() else own) | profile_values(profile).get(notebook, {})
+
+
+def changed(notebook: str, values: dict[str, Any]) -> dict[str, Any]:
+    """What of a run's values is not its profile's; `values` holds `profile`, too."""
+    usual = expected(notebook, values["profile"])
+    return {k: v for k, v in values.items() if k in usual and k != "profile" and v != usual[k]}
+
+
+def folder_of(notebook: str, values: dict[str, Any]) -> Path:
+    """Where a run of these values writes: runs/<profile>, and in `mine` a folder of its own for each set of changes."""
+    folder = results_root() / values["profile"]
+    own = changed(notebook, values) if values["profile"] == MINE else {}
+    return folder / _name(own) if own else folder
+
+
+def _name(changes: dict[str, Any]) -> str:
+    """ "copies=4-1f9a2c": readable as far as it goes, and another for any other changes."""
+    words = re.sub(r"[^\w.=]+", "-", ",".join(f"{k}={v}" for k, v in changes.items()))[:40].strip("-")
+    return f"{words}-{hashlib.blake2b(repr(sorted(changes.items())).encode(), digest_size=3).hexdigest()}"
 
 
 def check_parameters(notebook: Path, given: dict) -> None:

@@ -27,7 +27,7 @@ from zmq import ZMQError
 
 from ..data.paths import REPOSITORY, parse_yaml, results_root, sentence
 from .cards import own_card, workers
-from .profiles import DEFAULT, NOTEBOOKS, check_parameters, profile_values, profiles
+from .profiles import DEFAULT, NOTEBOOKS, check_parameters, defaults, folder_of, profile_values, profiles
 
 PRECISIONS = ("auto", "float32")  # of UNSIR_PRECISION
 KERNEL_SETTINGS = {
@@ -53,13 +53,14 @@ def check(notebook: Path, profile: str, overrides: dict | None = None) -> dict:
 
 
 def run(notebook: Path, profile: str = DEFAULT, overrides: dict | None = None) -> Path:
-    """Executes a copy of the notebook; returns its path, runs/<profile>/<name>.ipynb.
+    """Executes a copy of the notebook; returns its path, runs/<profile>/<name>.ipynb; with changes see `folder_of`.
 
     The copy has another name until it succeeds; one that fails stays in runs/<profile>/failed/. Raises ValueError as
     `check` does before any kernel starts; RuntimeError, one line that names the failed copy, for a cell or kernel that
     fails.
     """
-    values, folder = check(notebook, profile, overrides), results_root() / profile
+    values = check(notebook, profile, overrides)
+    folder = folder_of(notebook.stem, defaults(notebook) | values)
     notebook, done, failed = notebook.resolve(), folder / notebook.name, folder / "failed" / notebook.name
     failed.parent.mkdir(parents=True, exist_ok=True)
     failed.unlink(missing_ok=True)

@@ -13,10 +13,11 @@ from typing import Any
 from ..data.paths import REPOSITORY
 
 METADATA = {
-    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "kernelspec": {"display_name": "UNSIR", "language": "python", "name": "unsir"},  # of make env
     "language_info": {"name": "python"},
 }
 KEPT = {"tags"}  # of a cell's metadata
+FOLDED = "hide-input"  # a tag: the cell is stored folded, whether or not a reader unfolded it
 FILTER = "filter.nbstripout.clean"
 OFF = "cat"  # as the filter: git sees the notebooks as they are
 
@@ -34,6 +35,8 @@ def stripped(text: str) -> str:
     notebook.metadata = METADATA
     for cell in notebook.cells:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key in KEPT}
+        if FOLDED in cell.metadata.get("tags", []):
+            cell.metadata["jupyter"] = {"source_hidden": True}
     return nbformat.writes(notebook) + "\n"
 
 

@@ -1,0 +1,151 @@
+"""What a reader types in JupyterLab meets a check in the line after the parameters cell; nothing is trained here."""
+
+import ast
+import json
+import re
+
+import pandas as pd
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from unsir_utils.data.paths import published_root, results_root
+from unsir_utils.report.judge import UNDEFINED, Criterion
+from unsir_utils.report.judge import Test as ClaimTest
+from unsir_utils.report.tables import Results
+from unsir_utils.workshop import profiles
+from unsir_utils.workshop.parameters import ParameterError, checked
+
+PATHS = sorted(profiles.NOTEBOOKS.glob("*.ipynb"))
+EACH = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+RATES = {"impair_lr": 0.001, "repair_lr": 0.001}
+WRONG = [  # in every notebook that has the parameter, of the type that it has there
+    ("profile", "../results/quick", "choose one of quick, mine"),
+    ("profile", "my tweaks", "choose one of quick, mine"),
+    ("profile", None, "choose one of quick, mine"),
+    ("forget", 3, "expected a list, such as [3], and not int"),
+    ("forget", [10**6], "out of range: expected whole numbers in 0.."),
+    ("forget", ["3"], "out of range: expected whole numbers in 0.."),
+    ("forget", [], "name at least one"),
+    ("requests", [[10**6]], "out of range"),
+    ("n_forget", {"ResNet10": [10**6]}, "at most"),
+    ("data", "cifar1000", "unknown data set"),
+    ("data", {"name": "shapes", "classes": 3}, "unknown settings of the data: classes; choose among"),
+    ("data", "shapes", "expected a dict"),
+    ("batch_size", 1, "at least 2"),
+    ("retain_per_class", 10**6, "at most"),
+    ("retain_per_class", 0, "at least 1"),
+    ("copies", 0, "at least 1"),
+    ("copies", 2.5, "expected an int, such as 3, and not float"),
+    ("seeds", [0, 0], "twice"),
+    ("seeds", ["0"], "a whole number"),
+    ("replicates", [0, 1], "expected a list of pairs"),
+    ("rates", [0.001], "is no pair of rates"),
+    ("rates", [{**RATES, "repair_lr": -1}], "out of range"),
+    ("impair_rates", [], "it is empty"),
+    ("impair_rates", ["0.02"], "out of range"),
+    ("recipe", {"architecture": "ResNet10", "epoch": 3, "lr": 0.1}, "unknown settings of the recipe: epoch"),
+    ("recipe", {"architecture": "ResNet10", "epochs": "3", "lr": 0.1}, "expected a whole number"),
+]
+OFF_THE_GRID = [
+    ("09_learning_rates", {"impair_rates": [0.1]}, "0.02 must be in it"),
+    ("09_learning_rates", {"repair_rates": [0.1]}, "0.01 must be in it"),
+    ("11_retain_share", {"shares": [0.3]}, "0.1 must be in it"),
+    ("12_noise_penalty", {"penalties": [0.1]}, "0 must be in it"),
+    ("13_repair_steps", {"passes": [0, 5]}, "1 and 2 must be in it"),
+]
+
+
+def own(notebook: str) -> dict:
+    return profiles.parameters(notebook, "quick") | {"profile": "mine"}
+
+
+@EACH
+def test_wrong_values_are_refused_in_a_sentence(path):
+    usual = own(path.stem)
+    tried = [(n, v, words) for n, v, words in WRONG if n in usual and not (path.stem == "00_start_here" and v == "shapes")]
+    for name, value, words in tried:
+        with pytest.raises(ParameterError) as found:
+            checked(path.stem, {**usual, name: value})
+        told = str(found.value)
+        assert told.startswith(f"{name} = {value!r}: ") and "Change the parameters cell" in told
+        wrong_type = "expected a" in told and "such as" in told
+        assert words in told or wrong_type, told
+
+
+@pytest.mark.parametrize("notebook, given, words", OFF_THE_GRID)
+def test_a_grid_holds_what_the_verdict_is_on(notebook, given, words):
+    with pytest.raises(ParameterError, match=words):
+        checked(notebook, own(notebook) | given)
+
+
+@EACH
+@pytest.mark.parametrize("profile", ["quick", "smoke"])
+def test_the_profiles_own_values_pass_and_are_no_change(path, profile):
+    values = profiles.parameters(path.stem, profile) | {"profile": profile}
+    assert checked(path.stem, values) == values and profiles.changed(path.stem, values) == {}
+    assert profiles.folder_of(path.stem, values) == results_root() / profile
+
+
+def test_an_absent_parameter_is_named():
+    with pytest.raises(ParameterError, match="forget: not set; run the parameters cell"):
+        checked("00_start_here", {k: v for k, v in own("00_start_here").items() if k != "forget"})
+
+
+def test_a_notebook_shows_the_sentence_alone(capsys):
+    shell = InteractiveShell.instance()
+    shell.run_cell("from unsir_utils.workshop.parameters import ParameterError\nraise ParameterError('forget = 3: no')")
+    assert capsys.readouterr().out.strip() == "ParameterError: forget = 3: no"
+
+
+def test_tweaks_have_folders_of_their_own_and_the_parameters_in_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
+    usual = own("00_start_here")
+    books = [Results.of("00_start_here", {**usual, **tweak}) for tweak in ({}, {"copies": 4}, {"copies": 4, "forget": [5]})]
+    assert books[0].folder == tmp_path / "mine" and len({book.folder for book in books}) == 3
+    assert books[1].folder.name.startswith("copies=4-") and books[1].folder.parent == tmp_path / "mine"
+    for book in books:
+        said = book.closed(A_Dr_after=1.0).data
+        assert book.folder.name in said and "results/quick/00_start_here.ipynb" in said
+        assert '"copies": ' in (book.folder / "numbers" / "00_start_here.json").read_text()
+    assert "Changed from profile quick: `forget = [5], copies = 4`" in said
+
+
+def test_mine_stands_beside_published_and_differences_are_marked(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
+    book = Results.of("11_retain_share", own("11_retain_share"))
+    published = published_root() / "quick" / "tables" / "11_retain_share.csv"
+    (book.folder / "tables").mkdir(parents=True)
+    lines = published.read_text().splitlines()
+    header, first = lines[0].split(","), lines[1].split(",")
+    changed = ["-77.0" if name == "A_Dr (%)" else cell for name, cell in zip(header, first, strict=True)]
+    (book.folder / "tables" / published.name).write_text("\n".join([lines[0], ",".join(changed), *lines[2:]]) + "\n")
+    (book.folder / "tables" / "11_retain_share.md").touch()
+    said = book.compare().data
+    assert f"**-77.0 ({first[header.index('A_Dr (%)')]})**" in said and said.count("**-77") == 1
+
+
+def test_a_replaced_grid_makes_no_verdict(tmp_path, monkeypatch):
+    monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
+    index = pd.MultiIndex.from_product([[0, 1, 2], [0]], names=["trained", "seed"])
+    test = ClaimTest("E", "a pair", [Criterion("A_Df", pd.Series([0.1, 0.2, 0.1], index), "at most", 1)])
+    for grid, verdict in (([0.0003, 0.001, 0.02], "holds"), ([0.02, 0.1, 1.0], UNDEFINED)):
+        book = Results.of("09_learning_rates", {**own("09_learning_rates"), "impair_rates": grid})
+        book.judged([test], "E.")
+        assert book.lines[0]["verdict"] == verdict
+    assert book.lines[0]["measured"] == "no verdict: impair_rates replaced"
+
+
+EDIT = r"- `(\w+) = (.+?)`"
+
+
+@EACH
+def test_the_edits_to_try_pass_the_check(path):
+    """As far as an edit is an assignment; a test in smoke runs two of them to their end."""
+    cells = json.loads(path.read_text())["cells"]
+    text = next(t for c in cells for t in ["".join(c["source"])] if "edits to try" in t)
+    edits = [(name, ast.literal_eval(value)) for name, value in re.findall(EDIT, text)]
+    for name, value in edits:
+        both = {name: value}
+        both |= {"requests": {"ResNet18": [[0]]}} if name == "recipes" else {}
+        both |= {"pictured": [4, 4, 0, 7]} if name == "forget" and path.stem == "08_gradcam" else {}
+        checked(path.stem, {**own(path.stem), **both})

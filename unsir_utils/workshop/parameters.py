@@ -1,0 +1,221 @@
+"""A notebook's parameters, checked where it starts: what JupyterLab's reader types meets what the command line's does."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from ..data.sets import Data, load
+from ..engine import checks
+from ..settings import PAPER_RATES
+from .profiles import NOTEBOOKS, profiles, types
+from .provenance import load_once
+from .store import Recipe
+
+
+class ParameterError(ValueError):
+    """A value that cannot be meant; a notebook shows the sentence alone."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
+
+
+def checked(notebook: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The notebook's parameters among its variables. Raises ParameterError for one that is absent or cannot be meant."""
+    kinds = types(NOTEBOOKS / f"{notebook}.ipynb")
+    if absent := [name for name in kinds if name not in variables]:
+        raise ParameterError(f"{', '.join(absent)}: not set; run the parameters cell first")
+    values = {name: variables[name] for name in kinds}
+    for name, value in values.items():
+        _named(name, value, _of_its_type, value, kinds[name])
+    loaded = {name: _named(name, values[name], _data, values[name]) for name in ("many_data", "data") if name in values}
+    for name, value in values.items():
+        _named(name, value, _rule(name, value), value, loaded.get("data", {}))
+    for name, needed, why in TOGETHER.get(notebook, []):
+        _named(name, values[name], _holds, values[name], needed(values), why)
+    return values
+
+
+def _named(name: str, value: object, rule: Callable, *given: Any) -> Any:
+    """What the rule returns. Raises ParameterError: the parameter, its value and what is wrong with it."""
+    try:
+        return rule(*given)
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        what_to_do = "Change the parameters cell, run it, then this cell again."
+        raise ParameterError(f"{name} = {value!r}: {error}. {what_to_do}") from None
+
+
+def _of_its_type(value: object, kind: str) -> None:
+    got = type(value).__name__
+    if kind in EXAMPLES and got != kind and (got, kind) != ("int", "float"):
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise ValueError(f"expected {article} {kind}, such as {EXAMPLES[kind]}, and not {got}")
+
+
+EXAMPLES = {"list": "[3]", "dict": '{"name": "shapes"}', "str": '"digits"', "int": "3", "float": "0.1", "bool": "True"}
+Sets = Mapping[str, Data]  # by network; "" where all share one
+
+
+def _data(value: str | dict) -> Sets:
+    """The data that a parameter names."""
+    one: dict[str, Any] = {"name": value} if isinstance(value, str) else value
+    sets: dict[str, dict[str, Any]] = {"": one} if "name" in one else one
+    for settings in sets.values():
+        _keys("settings of the data", settings, inspect.signature(load).parameters)
+    return {network: load_once(**settings) for network, settings in sets.items()}
+
+
+def _keys(what: str, given: Iterable[str], known: Collection[str]) -> None:
+    if unknown := sorted(set(given) - set(known)):
+        raise ValueError(f"unknown {what}: {', '.join(unknown)}; choose among {', '.join(sorted(known))}")
+
+
+def _classes_of(data: Sets) -> int | None:
+    return min((found.n_classes for found in data.values()), default=None)
+
+
+def _forget(value: Iterable[int], data: Sets) -> None:
+    checks.forget_classes(value, _classes_of(data))
+
+
+def _requests(value: list | dict, data: Sets) -> None:
+    for request in value if isinstance(value, list) else [r for requests in value.values() for r in requests]:
+        _forget(request, data)
+
+
+def _pictured(value: list, data: Sets) -> None:
+    checks.classes(value, _classes_of(data))
+
+
+def _n_forget(value: dict[str, list[int]], data: Sets) -> None:
+    for network, numbers in value.items():
+        of = data.get(network) or data.get("")
+        for number in numbers:
+            _count("number of forget classes", number, most=of.n_classes - 1 if of else None)
+
+
+def _count(what: str, value: Any, least: int = 1, most: int | None = None) -> None:
+    checks.counts(least=least, **{what: value})
+    if most is not None and value > most:
+        raise ValueError(f"{what} is {value}: there are {most} at most")
+
+
+def _retain(value: int, data: Sets) -> None:
+    most = min((int(found.train.labels.bincount().min()) for found in data.values()), default=None)
+    _count("number of retain images a class", value, most=most)
+
+
+def _batch(value: int, _: Sets) -> None:
+    _count("number of images in a batch", value, least=2)  # BatchNorm needs two
+
+
+def _seeds(value: list[int], _: Sets) -> None:
+    for seed in value:
+        _count("seed", seed, least=0)
+    if len(set(value)) < len(value):
+        raise ValueError("a seed stands there twice: name each once")
+
+
+def _replicates(value: list[list[int]], _: Sets) -> None:
+    if not value or not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+        raise ValueError("expected a list of pairs, each [recipe seed of the network, seed of the unlearning]")
+    for pair in value:
+        for seed in pair:
+            _count("seed", seed, least=0)
+
+
+def _numbers(value: list[float], _: Sets, least: float = 0.0, most: float = float("inf"), zero: bool = False) -> None:
+    if not value:
+        raise ValueError("it is empty: name at least one")
+    for number in value:
+        fine = isinstance(number, (int, float)) and not isinstance(number, bool)
+        if not (fine and (number > least or zero and number == least) and number <= most):
+            range_ = f"{'from' if zero else 'above'} {least:g}, {most:g} at most"
+            raise ValueError(f"{number!r} is out of range: expected numbers {range_}")
+
+
+def _shares(value: list[float], data: Sets) -> None:
+    _numbers(value, data, most=1.0)
+
+
+def _from_zero(value: list[float], data: Sets) -> None:
+    _numbers(value, data, zero=True)
+
+
+def _pairs(value: list[dict] | dict, data: Sets) -> None:
+    if not value:
+        raise ValueError("it is empty: name at least one pair of rates")
+    for pair in value if isinstance(value, list) else [value]:
+        if not isinstance(pair, dict) or not {*PAPER_RATES} <= {*pair}:
+            raise ValueError(f"{pair!r} is no pair of rates: expected such as {PAPER_RATES}")
+        _numbers(list(pair.values()), data)
+
+
+def _recipe(value: dict, _: Sets) -> None:
+    _keys("settings of the recipe", value, Recipe.__dataclass_fields__)
+    Recipe(**value)
+
+
+def _recipes(value: dict[str, dict], data: Sets) -> None:
+    for name, recipe in value.items():
+        _recipe({"architecture": name, **recipe}, data)
+
+
+def _settings(value: object, data: Sets) -> None:
+    """Of a method, or anything that has no rule of its own."""
+    if isinstance(value, dict) and "batch_size" in value:
+        _batch(value["batch_size"], data)
+    if isinstance(value, int) and not isinstance(value, bool):
+        _count("number", value)
+    if isinstance(value, float):
+        checks.positive(number=value)
+
+
+def _profile(value: str, _: Sets) -> None:
+    if value not in profiles():
+        raise ValueError(f"there is no such profile: choose one of {', '.join(profiles())}")
+
+
+Rule = Callable[[Any, Sets], None]
+RULES: list[tuple[str, type, Rule]] = [  # the first whose pattern fits the name, and whose type the value
+    (r"profile|gathered", str, _profile),
+    (r"forget|several|released_request", list, _forget),
+    (r"requests", object, _requests),
+    (r"pictured", list, _pictured),
+    (r"n_forget", dict, _n_forget),
+    (r"retain_per_class|per_class", int, _retain),
+    (r"batch_size", int, _batch),
+    (r"\w*seeds|retrainings|originals|search_models|folds", list, _seeds),
+    (r"seed|other_start", int, lambda value, _: _count("seed", value, least=0)),
+    (r"replicates", list, _replicates),
+    (r"\w+_rates", list, _numbers),
+    (r"shares", list, _shares),
+    (r"penalties|passes", list, _from_zero),
+    (r"rates|rates_tried", object, _pairs),
+    (r"\w*recipe", dict, _recipe),
+    (r"recipes", dict, _recipes),
+    (r"\w+", object, _settings),
+]
+
+
+def _rule(name: str, value: object) -> Rule:
+    return next(rule for pattern, kind, rule in RULES if isinstance(value, kind) and re.fullmatch(pattern, name))
+
+
+IMPAIR, REPAIR = PAPER_RATES.values()
+TOGETHER: dict[str, list[tuple[str, Callable[[dict], list[float]], str]]] = {  # a grid, what it must hold, and why
+    "09_learning_rates": [
+        ("impair_rates", lambda _: [IMPAIR], "the paper's rate, which the verdict is on"),
+        ("repair_rates", lambda _: [REPAIR], "the paper's rate, which the verdict is on"),
+    ],
+    "11_retain_share": [("shares", lambda v: [v["share_of_claim"]], "the share that the verdict is on")],
+    "12_noise_penalty": [("penalties", lambda v: [0.0, v["paper_penalty"]], "between which the claim is decided")],
+    "13_repair_steps": [("passes", lambda _: [0, 1, 2], "which the verdict is on")],
+}
+
+
+def _holds(grid: list[float], needed: list[float], why: str) -> None:
+    if missing := [f"{number:g}" for number in needed if number not in grid]:
+        raise ValueError(f"{' and '.join(missing)} must be in it, {why}: add what is missing")
