@@ -38,6 +38,12 @@ SPEED = {  # rows of 06_efficiency, and what unsir_utils/data/paper.yaml calls t
 }
 
 
+def rows_elsewhere() -> pd.DataFrame:
+    """What others report of UNSIR, from paper.yaml: whose row, on what, at which settings, A_Dr and A_Df in % as printed."""
+    columns = {"of": "reported by", "A_Dr": "A_Dr (%)", "A_Df": "A_Df (%)"}
+    return pd.DataFrame(read_yaml(PAPER)["elsewhere"]).rename(columns=columns)
+
+
 def paper_speed() -> pd.DataFrame:
     """What the paper reports of speed: what, value, unit, source, by the rows of SPEED."""
     told = pd.DataFrame(read_yaml(PAPER)["efficiency"]).set_index("what", drop=False)

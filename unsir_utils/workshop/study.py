@@ -299,7 +299,11 @@ KERNELS: dict[str, list[Callable]] = {
     "Released": [released, two_passes],
     **dict.fromkeys(CONTROLS, [two_passes]),
 }
-SIZES = {"Fisher": {"per_class"}, "Gradients pile up": {"noise_per_class"}, **dict.fromkeys(CONTROLS, {"noise_per_class"})}  # options that a kernel has not
+SIZES = {
+    "Fisher": {"per_class"},
+    "Gradients pile up": {"noise_per_class"},
+    **dict.fromkeys(CONTROLS, {"noise_per_class"}),
+}  # options that a kernel has not
 
 
 def options_of(method: str) -> set[str]:
