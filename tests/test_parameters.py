@@ -63,6 +63,8 @@ def own(notebook: str) -> dict:
 def test_wrong_values_are_refused_in_a_sentence(path):
     usual = own(path.stem)
     tried = [(n, v, words) for n, v, words in WRONG if n in usual and not (path.stem == "00_start_here" and v == "shapes")]
+    if "data" not in usual:  # how many images there are is known after they were read
+        tried = [wrong for wrong in tried if wrong[:2] != ("retain_per_class", 10**6)]
     for name, value, words in tried:
         with pytest.raises(ParameterError) as found:
             checked(path.stem, {**usual, name: value})

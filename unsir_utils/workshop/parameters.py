@@ -48,7 +48,9 @@ def _named(name: str, value: object, rule: Callable, *given: Any) -> Any:
 
 
 def _of_its_type(value: object, kind: str) -> None:
-    got = type(value).__name__
+    if value is None and kind.endswith(" | None"):
+        return
+    got, kind = type(value).__name__, kind.removesuffix(" | None")
     if kind in EXAMPLES and got != kind and (got, kind) != ("int", "float"):
         article = "an" if kind[0] in "aeiou" else "a"
         raise ValueError(f"expected {article} {kind}, such as {EXAMPLES[kind]}, and not {got}")
