@@ -97,12 +97,11 @@ def parameters(notebook: str, profile: str) -> dict[str, Any]:
 
 
 def expected(notebook: str, profile: str) -> dict[str, Any]:
-    """The profile's values for a notebook, over those that it was published with; before it ever was, over its own.
-
-    A reader's edits of the parameters cell are therefore changes, and no defaults.
-    """
+    """The profile's values for a notebook. In `mine` they lie over those that it was published with, if it ever was: what a
+    reader edits in the parameters cell is a change, and no default."""
     published, own = published_root() / DEFAULT / f"{notebook}.ipynb", NOTEBOOKS / f"{notebook}.ipynb"
-    return defaults(published if published.exists() else own) | profile_values(profile).get(notebook, {})
+    base = published if profile == MINE and published.exists() else own
+    return defaults(base) | profile_values(profile).get(notebook, {})
 
 
 def changed(notebook: str, values: dict[str, Any]) -> dict[str, Any]:

@@ -471,10 +471,17 @@ def tuned(candidates: dict[str, list[dict]], common: dict, **request) -> dict[st
     return {n: Method(n, {**options[n], **given[best[n]]}) for n, given in candidates.items()}
 
 
-def chosen_rates(rates: list[dict], **choice: object) -> dict:
-    """The pair of `rates` that the project's rule takes on the validation part; arguments of `choose`, for UNSIR."""
-    tried = run_cases(choose, [dict(**choice, method="UNSIR", candidates=rates)], "rates")
-    return tried[tried.chosen].iloc[0][["impair_lr", "repair_lr"]].to_dict()
+def chosen_rates(rates: list[dict], seeds: Iterable[int] = (), **choice) -> dict:
+    """The pair of `rates` that the project's rule takes on the validation part; arguments of `choose`, for UNSIR.
+
+    seeds: where given, the mean over runs with each of them decides, and not the one run with `seed`.
+    """
+    asked = [{**choice, "seed": seed} for seed in seeds] or [choice]
+    tried = run_cases(choose, [dict(**of, method="UNSIR", candidates=rates) for of in asked], "rates")
+    by_pair = tried.groupby(["impair_lr", "repair_lr"], sort=False)[["A_Dr", "A_Df"]]
+    means = by_pair.agg(lambda values: values.mean(skipna=False)).reset_index().to_dict("records")
+    best = best_record(means)
+    return {"impair_lr": best["impair_lr"], "repair_lr": best["repair_lr"]}
 
 
 def grid(method: str, impair_rates: list[float], repair_rates: list[float], options: dict, **request) -> list[dict]:
