@@ -101,7 +101,7 @@ def test_a_notebook_shows_the_sentence_alone(capsys):
 
 def test_tweaks_have_folders_of_their_own_and_the_parameters_in_them(tmp_path, monkeypatch):
     monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
-    usual = own("00_start_here")
+    usual = own("00_start_here") | profiles.expected("00_start_here", "mine")
     books = [Results.of("00_start_here", {**usual, **tweak}) for tweak in ({}, {"copies": 4}, {"copies": 4, "forget": [5]})]
     assert books[0].folder == tmp_path / "mine" and len({book.folder for book in books}) == 3
     assert books[1].folder.name.startswith("copies=4-") and books[1].folder.parent == tmp_path / "mine"
