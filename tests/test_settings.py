@@ -60,6 +60,7 @@ DEFAULTS = {
     impair: {"copies": 20, "lr": 0.02, "epochs": 1, "batch_size": 256, "head_factor": 1.0, "seed": 0, "in_place": False},
     repair: {"lr": 0.01, "epochs": 1, "batch_size": 256, "head_factor": 1.0, "seed": 0, "in_place": False},  # NB
     released: {
+        "noise": None,  # it is learned
         "per_class": 1000,  # NB: the first 1000 images of each retain class
         "used": 3,  # NB: batch[0].size(0), the number of channels
         "label": 0,  # NB: whatever the class

@@ -150,7 +150,7 @@ def tries(axis: Axes, tried: Sequence[Mapping[str, Any]]) -> None:
             axis.plot(r["impair_lr"], r["A_Dr"], marker, color=colour, markerfacecolor=colour if r["forgotten"] else "white")
             if r["chosen"]:
                 axis.plot(r["impair_lr"], r["A_Dr"], "o", markersize=13, markerfacecolor="none", color="0.3")
-        axis.plot([], [], marker, color=colour, label="with noise" if noise else "without")
+        axis.plot([], [], marker, color=colour, label="with noise" if noise else "without noise")
     rates = sorted({r["impair_lr"] for r in tried})
     axis.set(xscale="log", xlabel="impair rate", ylabel="A_Dr, held out (%)")
     axis.set_xticks(rates, [f"{rate:g}" for rate in rates])
