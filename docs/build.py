@@ -140,8 +140,6 @@ def executed_page(source: str, pages: dict[str, str], folder: Path, repository: 
                 output.data["text/markdown"] = on_page(output.data["text/markdown"], source, pages, folder)
         if words:
             cell.metadata["mystnb"] = {"image": {"alt": words}}
-        if cell.metadata.get("jupyter", {}).get("source_hidden"):
-            cell.metadata["tags"] = sorted({*cell.metadata.get("tags", []), "hide-input"})
     title, _, rest = notebook.cells[0].source.partition("\n")
     if "/" in pages[source]:
         title += f" ({file.parent.name})"

@@ -2,6 +2,7 @@ import copy
 import inspect
 import math
 
+import pandas as pd
 import pytest
 import torch
 from tiny import same_weights
@@ -73,6 +74,21 @@ def test_choose_marks_exactly_one_by_its_validation_accuracy(rates):
     assert [record["lr"] for record in tried] == rates
     (chosen,) = (record for record in tried if record["chosen"])
     assert chosen["A_Dr"] == best_record(tried)["A_Dr"] and chosen["A_Df"] == best_record(tried)["A_Df"]
+
+
+def test_rates_are_chosen_by_the_mean_over_the_seeds_that_are_given(monkeypatch):
+    pairs = [{"impair_lr": lr, "repair_lr": 0.1} for lr in (1.0, 2.0, 3.0)]
+    found = {0: [(95, 0.0), (80, 0.5), (90, 0.0)], 1: [(99, 60.0), (80, 1.0), (math.nan, math.nan)]}  # A_Dr, A_Df by pair
+
+    def run_cases(function, cases, label):
+        assert function is choose and all(case["candidates"] == pairs for case in cases)
+        accuracies = [(pair, of) for case in cases for pair, of in zip(pairs, found[case["seed"]], strict=True)]
+        return pd.DataFrame([{**pair, "A_Dr": a_dr, "A_Df": a_df} for pair, (a_dr, a_df) in accuracies])
+
+    monkeypatch.setattr(study, "run_cases", run_cases)
+    asked = {**REQUEST, "options": NOISE}
+    assert study.chosen_rates(pairs, **asked, seed=0) == pairs[0]
+    assert study.chosen_rates(pairs, [0, 1], **asked) == study.chosen_rates(pairs, [0, 1], **asked, seed=0) == pairs[1]
 
 
 def test_settings_are_chosen_on_validation_data(tiny, monkeypatch):

@@ -576,7 +576,7 @@ def recoverable(records: pd.DataFrame, step: float) -> list[Test]:
 def choice_lands(records: pd.DataFrame) -> list[Test]:
     """Question N. records: of `workshop.choices`: network, asked, method, A_Dr, A_Df, images (forget test images)."""
     step = 100 / records.images.min()
-    by = records.rename(columns={"seed": "drawn"}).rename(columns={"network": "trained", "asked": "seed"})
+    by = records.rename(columns={"seed": "drawn", "network": "trained", "asked": "seed"})
     loss, bound = lost(by, "forget()"), claims()["N"]["threshold"]
     masked = {"Masked logits": lost(by, "Masked logits")}
     near = Criterion("A_Dr lost", loss, "at most", bound, "points", beside=masked, step=step)

@@ -77,7 +77,7 @@ def _measured(profile: str, part: dict) -> str:
         return "no"
     records = pd.read_csv(file).rename(columns=FORMER_NAMES)
     if "rows" not in part:
-        return f"yes: {_replicates(records)}"
+        return f"run: {_replicates(records)}"
     records = records[records.network == part["network"]]
     rows = [n for n in part["rows"] if n in set(records.n_forget)]
     if not rows:
