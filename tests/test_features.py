@@ -26,9 +26,9 @@ def test_what_reaches_the_head_and_what_it_gives(float32, monkeypatch):
     model = tiny.mlp()
     with tiny.untouched(model):
         found = read(model, VECTORS)
-    torch.testing.assert_close(found.features, model[:2](VECTORS.images).detach().double())
-    torch.testing.assert_close(found.logits, model(VECTORS.images).detach().double())
-    torch.testing.assert_close(found.logits, found.features @ found.weight.T + found.bias)
+    torch.testing.assert_close(found.features, model[:2](VECTORS.images).detach().double(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found.logits, model(VECTORS.images).detach().double(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found.logits, found.features @ found.weight.T + found.bias, rtol=1e-5, atol=1e-5)
     assert found.labels.tolist() == VECTORS.labels.tolist() and found.defined
     assert torch.equal(features(model, VECTORS), found.features)
 
@@ -44,16 +44,18 @@ def test_maps_are_averaged_over_their_places(float32):
     model = nn.Sequential(nn.Conv2d(3, 5, 3), nn.ReLU(), nn.Conv2d(5, tiny.K, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     samples = tiny.floats((3, 8, 8))
     found = read(model, samples)
-    torch.testing.assert_close(found.features, model[:2](samples.images).mean((2, 3)).detach().double())
-    torch.testing.assert_close(found.logits, found.features @ found.weight.T + found.bias)
-    torch.testing.assert_close(found.logits, model(samples.images).detach().double())
+    torch.testing.assert_close(
+        found.features, model[:2](samples.images).mean((2, 3)).detach().double(), rtol=1e-5, atol=1e-5
+    )
+    torch.testing.assert_close(found.logits, found.features @ found.weight.T + found.bias, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found.logits, model(samples.images).detach().double(), rtol=1e-5, atol=1e-5)
 
 
 def test_tokens_are_averaged(float32):
     model = Tokens()
     found = read(model, VECTORS)
-    torch.testing.assert_close(found.features, VECTORS.images.unflatten(1, (3, 2)).mean(1).double())
-    torch.testing.assert_close(found.logits, model(VECTORS.images).detach().double())
+    torch.testing.assert_close(found.features, VECTORS.images.unflatten(1, (3, 2)).mean(1).double(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found.logits, model(VECTORS.images).detach().double(), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("make", [tiny.convnet, tiny.sequence_net, tiny.half_frozen])
