@@ -75,6 +75,7 @@ class Kept:
             }
             records = [r for label in labels for r in of[label]]
         plain = {k: v for k, v in {**case, **(case.get("setting") or {})}.items() if not isinstance(v, list | tuple | dict)}
+        plain["trained"] = case.get("recipe", {}).get("seed", 0)
         return [r | {k: v for k, v in plain.items() if k in r} for r in records]
 
 

@@ -132,7 +132,7 @@ def parameters(name: str, mode: str) -> dict:
         given |= {k: [10 * v[0] + i for i in range(3)] for k, v in given.items() if k.endswith("seeds")} | {
             k: 3 for k in given if k == "seeds_elsewhere"
         }
-        given |= {k: [[0, seed] for seed in range(3)] for k in given if k == "replicates"}
+        given |= {k: [[seed, seed] for seed in range(3)] for k in given if k == "replicates"}
     else:
         given |= {k: v[:1] for k, v in given.items() if k.endswith("seeds") or k == "replicates"}
     return given | (SINGLE_ROW.get(name, {}) if mode == "a single row" else {})
@@ -201,6 +201,8 @@ def test_a_notebook_stands_whatever_was_measured(name, mode, kept, tmp_path):
         assert mode in WITHOUT_AN_ORIGINAL and "learned" in str(error), error
     else:
         assert_it_stands(shown, tmp_path, undecidable)
+        told = [line for text in shown for line in text.splitlines() if line.startswith("- ")]
+        assert mode != "three seeds" or not [line for line in told if "undefined" in line], "what was measured is undefined"
 
 
 def diverges(model, batches, optimiser, **options) -> list[float]:

@@ -481,7 +481,8 @@ def noise_takes(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:
         )
         for p in pairs
     ]  # fmt: skip
-    nothing = f"the passes alone leave at most {left.max():.1f} % of the class: less than {bound} points to take"
+    of = "of the class on validation data" if validated else "of the class"
+    nothing = f"the passes alone leave at most {left.max():.1f} % {of}: less than {bound} points to take"
     why_not = nothing if left.notna().any() and not enough else ""
     return Test(9, f"the noise erases what the passes alone leave ({what})", erased, any_of=not validated, why_not=why_not)
 
