@@ -63,12 +63,13 @@ help:  ## this list
 	@echo "WORKERS=n (processes for the cases of a notebook)"
 	@echo "PROFILE=quick (no network, minutes), laptop (real CIFAR, hours), paper (a GPU), smoke (the tests)"
 
+# The lock leaves out a package that is only in the way (pyproject.toml), and pip would bring it in again but for --no-deps.
 env:  ## create the environment and install what is missing
 	@$(HEALTHY) || { $(if $(OWN),$(CREATE_VENV),echo "the active environment $(ENV) has no working bin/python with pip: deactivate or repair it"; exit 1); }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, not " + sys.version.split()[0])'
 	@if [ "$$(cat "$(STAMP)" 2>/dev/null)" != "$(CURDIR)" ] || [ pyproject.toml -nt "$(STAMP)" ] || [ requirements.lock -nt "$(STAMP)" ]; then \
 		echo "installing into $(ENV) (about 6 GB on Linux, where torch brings CUDA; 2 GB elsewhere)"; \
-		$(if $(OWN),$(INSTALL) -r requirements.lock &&) $(INSTALL) -e '.[test]' && "$(PYTHON)" -m unsir_utils.workshop.strip --install \
+		$(if $(OWN),$(INSTALL) --no-deps -r requirements.lock &&) $(INSTALL) $(if $(OWN),--no-deps) -e '.[test]' && "$(PYTHON)" -m unsir_utils.workshop.strip --install \
 			&& "$(PYTHON)" -m ipykernel install --sys-prefix --name unsir --display-name UNSIR >/dev/null && echo "$(CURDIR)" > "$(STAMP)"; \
 	fi
 

@@ -1,4 +1,4 @@
-"""A notebook's cells, run in this process on records that a transformation made up: no training, no kernel.
+"""A notebook's cells, run in this process: by papermill as they are, or on records that a transformation made up.
 
 Every measured number reaches a notebook through `cases.run_cases`. A replay puts its own in that one's place: it takes the
 smoke profile's records (measured once, and kept) and hands them on as a hostile world might give them.
@@ -12,10 +12,12 @@ import linecache
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from copy import deepcopy
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
+from traceback import format_exception
 from types import FunctionType
 
 import IPython.display
@@ -25,6 +27,8 @@ import nbformat
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from nbformat.v4 import new_output
+from papermill.engines import Engine
 from torch import nn
 
 from unsir_utils.own import choose, forgetting
@@ -146,6 +150,37 @@ def small_network(n_classes: int, channels: int = 8) -> nn.Module:
 
 def _small(channels: int) -> Callable[[int], nn.Module]:
     return FunctionType(small_network.__code__, small_network.__globals__, argdefs=(channels,))
+
+
+class InThisProcess(Engine):
+    """Of papermill: everything that `run` does, but for the kernel."""
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man, kernel_name: str, **options) -> None:
+        namespace = {"__name__": "__main__"}
+        cells = [(number, cell) for number, cell in enumerate(nb_man.nb.cells) if cell.cell_type == "code"]
+        for count, (number, cell) in enumerate(cells, 1):
+            nb_man.cell_start(cell, number)
+            cell.execution_count, cell.outputs = count, list(_outputs(cell.source, f"cell {number}", namespace))
+            if cell.outputs and cell.outputs[-1].output_type == "error":
+                nb_man.cell_exception(cell, number)
+                return
+            nb_man.cell_complete(cell, number)
+
+
+def _outputs(source: str, name: str, namespace: dict) -> Iterator[nbformat.NotebookNode]:
+    """What a kernel would report of a cell, its pictures as words."""
+    shown, error = [], None
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        patch.setattr(IPython.display, "display", lambda *things, **_: shown.extend(map(_text, things)))
+        try:
+            _execute(source, name, namespace, shown)
+        except Exception as raised:
+            error = raised
+    yield from (new_output("stream", name=n, text=s.getvalue()) for n, s in (("stdout", out), ("stderr", err)) if s.getvalue())
+    yield from (new_output("display_data", {"text/plain": text}) for text in shown)
+    if error:
+        yield new_output("error", ename=type(error).__name__, evalue=str(error), traceback=format_exception(error))
 
 
 @contextmanager

@@ -5,13 +5,18 @@ import re
 import statistics
 from pathlib import Path
 
+import matplotlib
+import matplotlib.pyplot as plt
 import nbformat
 import pytest
+from papermill.engines import papermill_engines
+from replay import InThisProcess
 
 from unsir_utils.data.paths import REPOSITORY
-from unsir_utils.workshop import run
+from unsir_utils.workshop import run, store
 
 PATHS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+IN_A_KERNEL = () if os.environ.get("NOK") else [p.stem for p in PATHS]
 EACH = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
 
@@ -104,14 +109,25 @@ def networks(tmp_path_factory) -> Path:
     return (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "networks"
 
 
+@pytest.fixture
+def without_kernels(networks, monkeypatch):
+    monkeypatch.setitem(papermill_engines._engines, None, InThisProcess)
+    monkeypatch.setattr(store, "FOLDER", networks)
+    matplotlib.use("agg")
+    yield
+    plt.close("all")
+
+
 @pytest.mark.smoke
 @EACH
-def test_it_runs_from_end_to_end(path, networks, tmp_path, monkeypatch):
+def test_it_runs_from_end_to_end(path, networks, tmp_path, monkeypatch, request):
     for name in ("OMP_NUM_THREADS", *run.KERNEL_SETTINGS):
         monkeypatch.setenv(name, "1")
     monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
     monkeypatch.setenv("UNSIR_MODELS", str(networks))
     monkeypatch.setenv("UNSIR_THREADS", "1")
+    if path.stem not in IN_A_KERNEL:
+        request.getfixturevalue("without_kernels")
     copy = run.run(path, "smoke")
     assert copy == tmp_path / "smoke" / path.name
     outputs = [output for cell in code(copy) for output in cell.outputs]

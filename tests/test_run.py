@@ -7,11 +7,11 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
-import yaml
 from nbclient.exceptions import DeadKernelError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from zmq import ZMQError
 
+from unsir_utils.data.paths import read_yaml
 from unsir_utils.workshop import profiles, run
 
 NOTEBOOKS = sorted(profiles.NOTEBOOKS.glob("*.ipynb"))
@@ -120,7 +120,7 @@ def test_every_profile_fits_every_notebook(profile, notebook):
 @pytest.mark.parametrize("profile", [p for p in profiles.profiles() if p not in (profiles.DEFAULT, profiles.MINE)])
 def test_every_profile_speaks_of_every_notebook(profile):
     """It has values for it, or says that it stays as in quick."""
-    said = set(yaml.safe_load((profiles.PROFILES / f"{profile}.yaml").read_text()).get("as_in_quick", []))
+    said = set(read_yaml(profiles.PROFILES / f"{profile}.yaml").get("as_in_quick", []))
     said |= {name for name, values in profiles.profile_values(profile).items() if values}
     assert said == {"17_benchmark"} if profile == "bench" else said == {path.stem for path in NOTEBOOKS}
 

@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 import tiny
 import torch
-import yaml
 
+from unsir_utils.data.paths import read_yaml
 from unsir_utils.report import gather, paper
 from unsir_utils.report.judge import judge
 from unsir_utils.report.paper import paper_cells
 from unsir_utils.report.tables import Results, markdown, mean_capped, mean_std, three_digits
 
-PAPER = yaml.safe_load(paper.PAPER.read_text())
+PAPER = read_yaml(paper.PAPER)
 
 
 @pytest.fixture

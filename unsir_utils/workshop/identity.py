@@ -144,11 +144,17 @@ class _Reached:
         return known
 
 
+@functools.cache
+def _instructions(code: CodeType) -> tuple[dis.Instruction, ...]:
+    return tuple(dis.get_instructions(code))
+
+
+@functools.cache
 def _steps(code: CodeType) -> str:
     """The compiled code without line numbers, file name and docstring."""
     n_arguments = code.co_argcount + code.co_kwonlyargcount
     arguments = code.co_posonlyargcount, code.co_kwonlyargcount, code.co_varnames[:n_arguments]
-    steps = [f"{step.opname} {_constant(_argument(step, code))}" for step in dis.get_instructions(code)]
+    steps = [f"{step.opname} {_constant(_argument(step, code))}" for step in _instructions(code)]
     return f"{arguments} {steps} {code.co_exceptiontable!r}"
 
 
@@ -172,7 +178,7 @@ def _reads(code: CodeType, names: dict, reader: str) -> Iterator[tuple[str, obje
 
     `module.attribute` is one name.
     """
-    steps = list(dis.get_instructions(code))
+    steps = _instructions(code)
     for i, step in enumerate(steps):
         if step.opname == "IMPORT_NAME":
             yield from _imported(step.argval, steps[i - 2].argval, steps[i - 1].argval, names, reader)
@@ -186,7 +192,7 @@ def _reads(code: CodeType, names: dict, reader: str) -> Iterator[tuple[str, obje
             yield from _reads(constant, names, reader)
 
 
-def _attribute(name: str, value: Any, home: str, following: list[dis.Instruction]) -> tuple[str, object, str]:
+def _attribute(name: str, value: Any, home: str, following: tuple[dis.Instruction, ...]) -> tuple[str, object, str]:
     """What stands at module.module.attribute. A library is not entered."""
     for step in following:
         enters = inspect.ismodule(value) and not _is_installed(value.__name__)
