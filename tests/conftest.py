@@ -18,6 +18,12 @@ def the_machines_own_rule(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def a_place_of_its_own(monkeypatch, tmp_path_factory):
+    """No test writes to the reader's runs, or takes what another one kept."""
+    monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path_factory.mktemp("results")))
+
+
 @pytest.fixture
 def float32(monkeypatch):
     """The kernels compute in float32, so that a plain loop can be held against them."""

@@ -177,7 +177,9 @@ def _outputs(source: str, name: str, namespace: dict) -> Iterator[nbformat.Noteb
             _execute(source, name, namespace, shown)
         except Exception as raised:
             error = raised
-    yield from (new_output("stream", name=n, text=s.getvalue()) for n, s in (("stdout", out), ("stderr", err)) if s.getvalue())
+    yield from (
+        new_output("stream", name=n, text=s.getvalue()) for n, s in (("stdout", out), ("stderr", err)) if s.getvalue()
+    )
     yield from (new_output("display_data", {"text/plain": text}) for text in shown)
     if error:
         yield new_output("error", ename=type(error).__name__, evalue=str(error), traceback=format_exception(error))

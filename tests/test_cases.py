@@ -133,6 +133,19 @@ def test_a_folder_that_grew_runs_its_cases_anew(tmp_path, monkeypatch):
     assert grown[0] > before[0] and grown[1] == before[1] and len(CALLS) == 3
 
 
+def test_a_case_looks_through_a_folder_once(tmp_path, monkeypatch):
+    looked, files = [], provenance._files
+    monkeypatch.setattr(provenance, "_files", lambda folder: looked.append(folder) or files(folder))
+    with provenance.listening():
+        first = [provenance.state(f"folder:{tmp_path}") for _ in range(3)]
+        monkeypatch.setenv("UNSIR_PRECISION", "float32")
+        exact = provenance.state(f"folder:{tmp_path}")
+    assert len(set(first)) == 1 and len(looked) == 1
+    assert exact != first[0], "the precision may change within a case"
+    (tmp_path / "new.png").touch()
+    assert provenance.state(f"folder:{tmp_path}") != exact and len(looked) == 2
+
+
 def test_the_device_and_the_precision_name_a_case_and_the_threads_do_not(monkeypatch):
     def names():
         return cases._place("code", {"x": 1}).name

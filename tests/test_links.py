@@ -76,7 +76,8 @@ def test_an_executed_copy_links_to_its_own_profile_and_else_to_another(copy):
 def test_next_and_before_follow_the_reading_order(page):
     after, before = dict(pairwise(ORDER)), {b: a for a, b in pairwise(ORDER)}
     said = {what: Path(link).stem for what, link in re.findall(r"(Next|Before): \[\w+\]\(([^)]+)\)", text(page))}
-    assert said.get("Next", after.get(page.stem)) == after.get(page.stem)
+    if page.stem != ORDER[0]:  # which lists all
+        assert said.get("Next") == after.get(page.stem)
     assert said.get("Before", before.get(page.stem)) == before.get(page.stem)
 
 

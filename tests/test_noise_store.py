@@ -94,6 +94,16 @@ def test_a_method_gets_the_noise_that_unsir_would_learn(tiny, batchnorm, empty_p
     assert len([*empty_place.glob("*.safetensors")]) == (batchnorm == "eval")
 
 
+def test_a_notebook_gets_the_same_noise_from_the_kernel_and_from_the_study(tiny):  # noqa: F811
+    found = study.learned_noise(tiny, noise_per_class=2, noise_steps=2, penalty=0.3)
+    expected = learn_noise(
+        tiny.original, tiny.forget, tiny.loaded.train.shape, per_class=2, steps=2, penalty=0.3, seed=tiny.seed
+    )
+    assert torch.equal(found.images, expected.images)
+    with pytest.raises(ValueError, match="unknown options of the noise: per_class; choose among"):
+        study.learned_noise(tiny, per_class=2)
+
+
 def test_a_second_notebook_takes_what_the_first_has_learned(tiny, monkeypatch):  # noqa: F811
     options = {"noise_per_class": 2, "noise_steps": 2}
     first, _ = study.apply("UNSIR", tiny, **options)

@@ -16,7 +16,7 @@ from unsir_utils.data.paths import REPOSITORY
 from unsir_utils.workshop import run, store
 
 PATHS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
-# Between them they show what a kernel alone does: widgets, bars, workers' progress, pictures. The others run in this process.
+# Between them they show what a kernel alone does: widgets, bars, workers, pictures. The others run in this process.
 IN_A_KERNEL = ("00_start_here", "01_cifar10", "20_your_own_model", "99_report")
 EACH = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 

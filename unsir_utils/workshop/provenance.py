@@ -19,6 +19,7 @@ from ..data.sets import Data, load
 from ..engine.precision import device, precision_setting, uses_bfloat16
 
 LISTENING: list[dict[str, dict]] = []  # the innermost last
+LOOKED_THROUGH: list[dict[str, str]] = []  # by each that listens: folder -> its files, told once
 ASKED_FOR: dict[str, float] = {}  # name -> seconds of training, of the networks that this process was handed
 
 
@@ -27,10 +28,12 @@ def listening() -> Iterator[dict[str, dict]]:
     """Collects what is handed out meanwhile. data: arguments of `load` -> Data.id; networks: name -> checksum, seconds."""
     heard: dict[str, dict] = {"data": {}, "networks": {}}
     LISTENING.append(heard)
+    LOOKED_THROUGH.append({})
     try:
         yield heard
     finally:
         LISTENING.pop()
+        LOOKED_THROUGH.pop()
 
 
 def tell(kind: str, name: str, value: Any) -> None:
@@ -59,11 +62,23 @@ def _load(arguments: tuple[tuple, ...], state: str) -> Data:
 
 
 def state(name: str) -> str:
-    """What else a data set of this name depends on in this process: the machine, and the files of a folder."""
+    """What else a data set of this name depends on in this process: the machine, and the files of a folder.
+
+    A case asks often, and looks through a folder once.
+    """
     kind, _, path = name.partition(":")
-    files = sorted(Path(path).expanduser().rglob("*")) if kind == "folder" else []
-    stamps = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
-    return f"{machine()} {hashlib.blake2b(repr(stamps).encode()).hexdigest() if stamps else ''}"
+    if kind != "folder":
+        return machine()
+    known = LOOKED_THROUGH[-1] if LOOKED_THROUGH else {}
+    if path not in known:
+        known[path] = _files(Path(path).expanduser())
+    return f"{machine()} {known[path]}"
+
+
+def _files(folder: Path) -> str:
+    """Their names, sizes and times, as a checksum."""
+    stamps = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(folder.rglob("*")) if f.is_file()]
+    return hashlib.blake2b(repr(stamps).encode()).hexdigest()
 
 
 def machine() -> str:

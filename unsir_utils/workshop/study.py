@@ -212,6 +212,12 @@ NOISE_OPTIONS = {
 }
 
 
+def learned_noise(s: Scenario, **options: object) -> Noise:
+    """What `learn_noise` finds for the scenario, learned now if no notebook has asked for it. options: as of `unsir`."""
+    _known("options of the noise", options, NOISE_OPTIONS)
+    return _noise(s, options)[0][0]
+
+
 def _noise(s: Scenario, options: dict) -> tuple[tuple[Noise, nn.Module], dict]:
     """UNSIR's noise with the network as its learning left it, and the options that are not of the noise."""
     learning = {short: options[long] for long, short in NOISE_OPTIONS.items() if long in options}
