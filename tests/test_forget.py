@@ -179,7 +179,7 @@ def test_the_rule_takes_the_highest_a_dr_of_what_forgets(found):
 @ANY
 @pytest.mark.parametrize("look", [True, False])
 def test_a_diverged_try_has_forgotten_nothing(look, trained, monkeypatch):
-    """Above a rate of 1e-4 the passes give nan; with all of them so there is nothing to return."""
+    """Above a rate of 1e-4 the passes give nan; with all of them so the network stays as it was."""
     retain, validation, held = parts()
     passes = forgetting.two_passes
 
@@ -196,8 +196,8 @@ def test_a_diverged_try_has_forgotten_nothing(look, trained, monkeypatch):
     found = forget(trained, [1], retain, validation, **options)
     assert found.report.settings["impair_lr"] <= limit and all(p.isfinite().all() for p in found.model.parameters())
     limit = 0.0
-    with pytest.raises(ValueError, match="diverged in each of"):
-        forget(trained, [1], retain, validation, **options)
+    with pytest.warns(UserWarning, match="every try diverged, so that the network is returned as it was"):
+        assert same_weights(forget(trained, [1], retain, validation, **options).model, trained)
 
 
 def test_of_equals_the_gentler_is_taken():
@@ -238,7 +238,7 @@ def test_the_goal_missed_is_warned_of(monkeypatch):
     "after, said", [(88.6, []), (88.4, ["A_Dr fell by 1.6 points on the held-out images, more than 1.5"])]
 )
 def test_a_dr_may_fall_by_one_and_a_half_points(after, said):
-    found = forgetting._warnings({"forgotten": True}, {"A_Dr": (90.0, after), "A_Df": (80.0, 1.0)})
+    found = forgetting._warnings({"forgotten": True, "margin": -5.0}, {"A_Dr": (90.0, after), "A_Df": (80.0, 1.0)})
     assert [text.partition(":")[0] for text in found] == said
 
 

@@ -10,7 +10,7 @@ from unsir_utils.noise import unlearned_noise
 from unsir_utils.unsir import two_passes
 
 
-def test_the_repair_step_goes_along_impairs_gradient_too():
+def test_the_repair_step_goes_along_impairs_gradient_too(float32):
     """One batch a pass, so that two steps of Adam are all there is."""
     model, retain = plain(), floats((3, 8, 8), 16).without([1])
     noise = unlearned_noise([1], retain.shape, per_class=2, seed=3)

@@ -30,6 +30,7 @@ def run(tmp_path, monkeypatch):
             if hasattr(module, root):
                 monkeypatch.setattr(module, root, lambda folder=folder: tmp_path / folder)
     monkeypatch.setattr(publish, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(publish, "changed", lambda name, values: values)
     monkeypatch.setattr(readme, "main", lambda: None)
     for name in ("01_a", "02_b", "03_c"):
         notebook(tmp_path / "notebooks" / f"{name}.ipynb")
@@ -79,10 +80,25 @@ def test_a_finished_run_is_published_and_what_is_gone_goes(run, tmp_path, monkey
     for file in ("tables/01_a.csv", "figures/01_a_x.png", "tables/02_b.csv", "comparison.csv"):
         (run / file).parent.mkdir(parents=True, exist_ok=True)
         (run / file).write_text("new")
+    ran_with(run)
     call(publish, monkeypatch, "01_a")
     found = {str(f.relative_to(published)): f.read_text() for f in published.rglob("*") if f.is_file()}
     assert found.pop("01_a.ipynb") == (run / "01_a.ipynb").read_text()
+    del found["numbers/01_a.json"]
     assert found == {"tables/01_a.csv": "new", "figures/01_a_x.png": "new", "tables/02_b.csv": "old", "spread.csv": "old"}
+
+
+def ran_with(run, **changes):
+    """The changes from the profile that the run says it had."""
+    (run / "numbers").mkdir(exist_ok=True)
+    (run / "numbers/01_a.json").write_text(json.dumps({"parameters": changes}))
+
+
+def test_a_run_with_other_values_than_the_profiles_is_not_published(run, tmp_path, monkeypatch):
+    ran_with(run, copies=3)
+    with pytest.raises(SystemExit, match=r"01_a \(copies\) ran with other values than the profile's"):
+        call(publish, monkeypatch, "01_a")
+    assert not (tmp_path / "results").exists()
 
 
 @pytest.mark.parametrize("names", [[], ["02_b"], ["01_a", "03_c"]])

@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -88,7 +88,8 @@ def forget(
     not say that the weights hold nothing of the class.
 
     Raises ValueError before any work, as `unsir` does; and for TorchScript, a single output unit, a budget too small for a
-    try. Warns where the goal is missed: A_Df of at most 1 % at most 1.5 points of A_Dr below the original.
+    try. Warns where the goal is missed: A_Df of at most 1 % at most 1.5 points of A_Dr below the original. Where every try
+    diverged, a copy of the network comes back as it was.
     """
     copied, dtype = ready(model)
     with warnings.catch_warnings(record=True) as heard:
@@ -239,9 +240,7 @@ class _Search:
                 f"the budget is too small for one try: {least:.2g} times as much is needed, or more retain data"
             )
         if math.isnan(self.best[0]["margin"]):
-            raise ValueError(
-                f"the network diverged in each of {len(self.tries)} tries: give more retain data, or batch_size="
-            )
+            self.best = self.best[0], replace(self.best[1], model=self.request.model)
 
     def _cost(self, noise: bool) -> int:
         request = self.request
@@ -356,7 +355,9 @@ def _warnings(record: dict[str, Any], mean: dict[str, tuple[float, float]]) -> l
     """Where the goal was missed."""
     found, lost = [], mean["A_Dr"][0] - mean["A_Dr"][1]
     more = "give more retain images or a larger budget"
-    if not record["forgotten"]:
+    if math.isnan(record["margin"]):
+        found.append(f"every try diverged, so that the network is returned as it was: {more}")
+    elif not record["forgotten"]:
         found.append(f"no try within the budget forgot; of all tries this one is nearest to it: {more}")
     elif "A_Df" in mean and mean["A_Df"][1] > 1:
         found.append(f"A_Df is {mean['A_Df'][1]:.1f} %, above 1 %, though the stand-ins say forgotten: let look=True decide")
