@@ -55,7 +55,7 @@ LONG := 16_does_the_noise_matter 14_released_code 01_cifar10 15_how_little 18_wh
 NOW_ALL := $(addprefix $(DONE)/,$(foreach name,$(LONG),$(filter $(name),$(NOTEBOOKS))) $(filter-out $(LONG),$(NOTEBOOKS)))
 
 .DEFAULT_GOAL := help
-.PHONY: help env reproduce models bench check publish test lint unit check-notebooks lab readme site lock clean $(NOTEBOOKS)
+.PHONY: help env reproduce models bench check publish test lint unit browser check-notebooks lab readme site lock clean $(NOTEBOOKS)
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
@@ -119,7 +119,7 @@ bench: env  ## the benchmark, alone on the machine: runs/bench/
 	@UNSIR_THREADS=$${UNSIR_THREADS:-2} $(LAUNCH) "$(PYTHON)" -m unsir_utils.workshop.run --profile bench notebooks/17_benchmark.ipynb
 
 test: env  ## lint, nbval, unit tests, every notebook in the smoke profile
-	@$(MAKE) --no-print-directory -j2 lint check-notebooks
+	@$(MAKE) --no-print-directory -j2 check-notebooks lint browser
 	@$(MAKE) --no-print-directory unit
 
 lint: env  ## ruff over modules, tests and notebooks, mypy over the module
@@ -127,12 +127,14 @@ lint: env  ## ruff over modules, tests and notebooks, mypy over the module
 	@"$(PYTHON)" -m ruff format --check unsir_utils tests docs
 	@"$(PYTHON)" -m mypy
 
-# Alone: beside two others a page would have to wait too long.
+# Not beside a worker a core: a page would have to wait too long.
 BROWSER := tests/test_in_the_browser.py
 
-unit: env  ## unit tests and the notebooks in the smoke profile, a worker a core; then JupyterLab in Chromium
-	@OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest tests --ignore $(BROWSER) -n $$(UNSIR_THREADS= UNSIR_DEVICE=cpu "$(PYTHON)" -m unsir_utils.workshop.cards) --dist worksteal
+browser: env  ## JupyterLab and the site in Chromium, where there is one
 	@"$(PYTHON)" -m pytest $(BROWSER)
+
+unit: env  ## unit tests and the notebooks in the smoke profile, a worker a core
+	@OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest tests --ignore $(BROWSER) -n $$(UNSIR_THREADS= UNSIR_DEVICE=cpu "$(PYTHON)" -m unsir_utils.workshop.cards) --dist worksteal
 
 check-notebooks: env  ## nbval: do the tagged outputs of the published copy come out again?
 	@UNSIR_RESULTS=$$(mktemp -d) OMP_NUM_THREADS=$${UNSIR_THREADS:-1} "$(PYTHON)" -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval.cfg results/quick/00_start_here.ipynb
