@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ class Results:
 
     def _on_its_grid(self, test: Test) -> Test:
         """A claim is about the grid that was stated beforehand: on another there is no verdict."""
-        replaced = [name for name in GRIDS if name in self.changes]
+        replaced = [name for name, tested_on in GRIDS.items() if name in self.changes and tested_on(test)]
         return replace(test, why_not=f"no verdict: {' and '.join(replaced)} replaced") if replaced else test
 
     def findings(self, lines: list[dict], caption: str, timed: bool = False) -> str:
@@ -194,7 +194,23 @@ class Results:
         return Markdown(compare.beside(self._published, self.folder, self.notebook))
 
 
-GRIDS = ("impair_rates", "repair_rates")  # verdicts speak of the best pair or of all pairs of these
+def _of(*claims: int | str) -> Callable[[Test], bool]:
+    return lambda test: test.claim in claims
+
+
+GRIDS: dict[str, Callable[[Test], bool]] = {  # lists whose best, most or every entry these verdicts speak of
+    "rates": lambda test: "(chosen rates" in test.tested or test.claim == "K",
+    "neggrad_rates": _of(3),
+    "impair_rates": _of(9, "E", "K"),
+    "repair_rates": _of(9, "E", "K"),
+    "numbers": _of(7),
+    "shares": _of("G"),
+    "passes": _of("I", "K"),
+    "changes": _of("K"),
+    "n_candidates": _of("K"),
+    "dearest": _of("K"),
+    "candidates": _of("M"),
+}
 
 
 def _shown(path: Path) -> str:
