@@ -10,6 +10,7 @@ from safetensors.torch import load_file, safe_open
 from test_store import data, epochs_run  # noqa: F401
 from tiny import same_weights
 
+from unsir_utils.engine import precision
 from unsir_utils.workshop import checkpoints
 from unsir_utils.workshop.store import Recipe, trained
 
@@ -74,6 +75,20 @@ def test_other_logits_are_noticed(given, tmp_path):
     record = {"recipe": {"architecture": "tiny"}, "shape": list(data().train.shape), "classes": 4}
     assert checkpoints._same_logits(record, weights, weights)
     assert not checkpoints._same_logits(record, weights, {name: value * 1.01 for name, value in weights.items()})
+
+
+def test_logits_that_differ_in_float32_alone_are_noticed_on_any_machine(given, monkeypatch):
+    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: True)
+    weights = given.model.state_dict()
+    record = {"recipe": {"architecture": "tiny"}, "shape": list(data().train.shape), "classes": 4}
+    halved = {name: value.bfloat16().float() if value.dim() > 1 else value for name, value in weights.items()}
+    assert not checkpoints._same_logits(record, weights, halved)
+
+
+def test_the_place_may_be_named_from_home(given, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("UNSIR_CHECKPOINTS", "~/given")
+    assert checkpoints.fetched(f"{given.name}.safetensors")
 
 
 def test_a_record_of_before_shapes_were_kept_stays_in_full_precision(given):

@@ -13,6 +13,7 @@ from torchvision.models.convnext import CNBlockConfig
 
 from unsir_utils import forget
 from unsir_utils.engine.samples import Samples
+from unsir_utils.engine.state import seeded
 from unsir_utils.metrics import evaluate
 from unsir_utils.noise import Noise
 from unsir_utils.own import choose, forgetting
@@ -69,6 +70,14 @@ def test_stand_ins_are_of_the_class_to_the_model_and_leave_it_alone(trained):
     for kind in signs:
         assert kind.labels.tolist() == [1] * choose.STAND_INS + [2] * choose.STAND_INS
         assert (trained.eval()(kind.images).argmax(1) == kind.labels).double().mean() > 0.9
+
+
+def test_what_judges_the_noise_does_not_start_where_the_noise_does(trained, monkeypatch):
+    starts = []
+    monkeypatch.setattr(choose, "learned", lambda model, images, labels, **_: starts.append(images))
+    stand_ins(trained, [1], parts()[1], seed=3)
+    with seeded(3):
+        assert not torch.equal(starts[0], torch.randn(choose.STAND_INS, *SHAPE))
 
 
 def test_a_carried_image_stops_where_it_is_sure_enough():
@@ -165,6 +174,30 @@ def test_the_rule_takes_the_highest_a_dr_of_what_forgets(found):
     chosen = next(r for r in found.tried if r["chosen"])
     assert chosen["forgotten"] and chosen["A_Dr"] == max(r["A_Dr"] for r in found.tried if r["forgotten"])
     assert sum(r["chosen"] for r in found.tried) == 1
+
+
+@ANY
+@pytest.mark.parametrize("look", [True, False])
+def test_a_diverged_try_has_forgotten_nothing(look, trained, monkeypatch):
+    """Above a rate of 1e-4 the passes give nan; with all of them so there is nothing to return."""
+    retain, validation, held = parts()
+    passes = forgetting.two_passes
+
+    def diverging(*given, impair_lr, **options):
+        found = passes(*given, impair_lr=impair_lr, **options)
+        if impair_lr > limit:
+            for weight in found.model.parameters():
+                weight.data.fill_(float("nan"))
+        return found
+
+    monkeypatch.setattr(forgetting, "two_passes", diverging)
+    options = dict(held_out_forget=held, look=look, budget=9)
+    limit = 1e-4
+    found = forget(trained, [1], retain, validation, **options)
+    assert found.report.settings["impair_lr"] <= limit and all(p.isfinite().all() for p in found.model.parameters())
+    limit = 0.0
+    with pytest.raises(ValueError, match="diverged in each of"):
+        forget(trained, [1], retain, validation, **options)
 
 
 def test_of_equals_the_gentler_is_taken():

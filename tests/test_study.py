@@ -160,8 +160,8 @@ def test_the_relearn_time_of_the_masked_model_is_that_of_the_bare_network(tiny):
 
 def test_noise_is_learned_once_for_all_rates_and_its_seconds_count(tiny, monkeypatch):
     study._learned.cache_clear()
-    learned, learn = [], study.learn_noise
-    monkeypatch.setattr(study, "learn_noise", lambda *a, **o: learned.append(learn(*a, **o)) or learned[-1])
+    learned, at_hand = [], study.noise_against
+    monkeypatch.setattr(study, "noise_against", lambda *a, **o: learned.append(at_hand(*a, **o)) or learned[-1])
     seconds = [study.apply("UNSIR", tiny, **NOISE, impair_lr=lr)[1] for lr in (0.01, 0.02)]
     assert len(learned) == 1 and min(seconds) > learned[0].seconds > 0
     study.apply("UNSIR", tiny, **NOISE | {"noise_steps": 3})

@@ -206,7 +206,8 @@ def test_released_carries_the_noises_batchnorm_statistics_from_class_to_class_an
     model, retain, result = as_released
     model = copy.deepcopy(model)
     parts = [
-        learn_noise(model, [c], retain.shape, batchnorm="train", seed=seed, in_place=True) for c, seed in [(0, 6), (2, 7)]
+        learn_noise(model, [c], retain.shape, batchnorm="train", seed=seed, in_place=True)
+        for c, seed in [(0, 6000), (2, 6001)]
     ]
     learned = Noise(torch.cat([p.images[:3] for p in parts]), torch.zeros(6).long(), [], 0.0, 0)
     subset = retain.first(10)
@@ -230,6 +231,14 @@ def test_every_slip_of_released_is_a_switch():
     assert result.noise.labels.tolist() == [2] * 5 + [1] * 5
     alone = learn_noise(convnet(), [1], retain.shape, seed=1)
     assert torch.equal(result.noise.images[5:], alone.images[:5])
+
+
+def test_no_class_of_a_seed_starts_as_another_class_of_the_next(monkeypatch):
+    seeds = []
+    monkeypatch.setattr(unsir_module, "learn_noise", lambda *_, seed, **__: seeds.append(seed))
+    for seed in (0, 1):
+        noise_by_class(convnet(), [0, 1, 2], (3, 8, 8), learned=2, batchnorm="eval", seed=seed)
+    assert len(set(seeds)) == 6
 
 
 def test_released_takes_noise_that_was_learned_before_with_the_copy_it_left(as_released):

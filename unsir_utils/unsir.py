@@ -135,10 +135,12 @@ def noise_by_class(
 ) -> tuple[list[Noise], nn.Module]:
     """The noise phase of the released notebook: `learned` images [n, *shape] of each class, one class after another, all on
     one copy of `model`. Returns each class's noise and that copy, whose BatchNorm statistics train mode has moved.
+
+    No class of a seed starts as one of another seed does.
     """
     copied = copy.deepcopy(model)
     common: dict[str, Any] = dict(per_class=learned, batchnorm=batchnorm, in_place=True)
-    return [learn_noise(copied, [c], shape, seed=seed + i, **common) for i, c in enumerate(forget)], copied
+    return [learn_noise(copied, [c], shape, seed=1000 * seed + i, **common) for i, c in enumerate(forget)], copied
 
 
 @with_gradients

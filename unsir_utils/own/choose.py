@@ -45,6 +45,7 @@ TOLERATED = 1.5  # points of A_Dr
 STAND_INS = 16  # of each kind, a class
 LEARNED: dict[str, Any] = {"steps": 40, "lr": 0.1, "penalty": 1e-4}
 CARRIED: dict[str, Any] = {"steps": 20, "stride": 0.05, "target": 3.0}  # in the pixels' deviations; in nats
+OFFSET = 10_000  # from the request's seed: the noise starts at that one, and what judges it should not start there, too
 
 
 def stand_ins(model: nn.Module, forget: Sequence[int], held_out: Samples, seed: int) -> list[Noise]:
@@ -56,7 +57,7 @@ def stand_ins(model: nn.Module, forget: Sequence[int], held_out: Samples, seed: 
     """
     device, shape = held_out.device, held_out.shape
     labels = torch.tensor(forget, device=device).repeat_interleave(STAND_INS)
-    with seeded(seed):
+    with seeded(seed + OFFSET):
         start = torch.randn(len(labels), *shape, dtype=torch.float32).to(device)
         places = torch.randint(len(held_out), (len(labels),)).to(device)
     with frozen(model), mode(model, False), seeded(seed, device):

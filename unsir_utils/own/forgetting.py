@@ -238,6 +238,10 @@ class _Search:
             raise ValueError(
                 f"the budget is too small for one try: {least:.2g} times as much is needed, or more retain data"
             )
+        if math.isnan(self.best[0]["margin"]):
+            raise ValueError(
+                f"the network diverged in each of {len(self.tries)} tries: give more retain data, or batch_size="
+            )
 
     def _cost(self, noise: bool) -> int:
         request = self.request
@@ -287,7 +291,9 @@ class _Search:
 
 
 def _accuracy(model: nn.Module, samples: Samples) -> float:
-    return metrics.evaluate(model, samples)[1]
+    """In %; nan for a diverged network, which has forgotten nothing."""
+    predicted = metrics.predictions(model, samples)
+    return math.nan if (predicted < 0).any() else 100 * (predicted == samples.labels).double().mean().item()
 
 
 def _better(one: dict[str, Any], other: dict[str, Any]) -> bool:

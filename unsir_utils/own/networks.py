@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from ..engine import checks
-from ..engine.forward import forward
+from ..engine.forward import logits_of
 from ..engine.samples import Samples
 from ..engine.state import mode
 
 WRAPPERS = ("module", "_orig_mod")  # where DataParallel and torch.compile keep the network
+PREFIXES = (*(f"{name}." for name in WRAPPERS), "model.")  # before every name of a checkpoint; the last is Lightning's
 STATES = ("state_dict", "model_state_dict", "model", "network", "net")  # where a checkpoint keeps its weights
 
 
@@ -58,9 +59,12 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def of_log_probabilities(model: nn.Module, samples: Samples) -> bool:
-    """Whether a LogSoftmax ends the model. The loss does not mind: it normalises once more, which changes nothing."""
+    """Whether a LogSoftmax ends the model. The loss does not mind: it normalises once more, which changes nothing.
+
+    Asked in float32 on every machine: in bfloat16 probabilities do not sum to one.
+    """
     with mode(model, False):
-        return bool(forward(model, samples.inputs(slice(0, 2))).logsumexp(1).abs().max() < 1e-3)
+        return bool(logits_of(model(samples.inputs(slice(0, 2)))).logsumexp(1).abs().max() < 1e-3)
 
 
 def load(name: str, arguments: dict[str, Any] | None, weights: Path | str, n_classes: int) -> nn.Module:
@@ -108,14 +112,19 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Nothing is unpickled that could run code. Raises ValueError for TorchScript, and for weights of another network.
     """
     found = _weights(path)
-    for prefix in ("module.", "_orig_mod.", "model."):
-        alien = not any(key.startswith(prefix) for key in model.state_dict())
-        if alien and all(key.startswith(prefix) for key in found):
-            found = {key.removeprefix(prefix): value for key, value in found.items()}
+    while prefix := _wrapper(found, model):
+        found = {key.removeprefix(prefix): value for key, value in found.items()}
     try:
         model.load_state_dict(found)
     except RuntimeError as error:
         raise ValueError(f"{path} holds the weights of another network: {error}") from error
+
+
+def _wrapper(found: dict[str, torch.Tensor], model: nn.Module) -> str | None:
+    """What wrapped networks put before every name of a checkpoint; one may wrap another."""
+    own = model.state_dict()
+    alien = [prefix for prefix in PREFIXES if not any(key.startswith(prefix) for key in own)]
+    return next((prefix for prefix in alien if found and all(key.startswith(prefix) for key in found)), None)
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:

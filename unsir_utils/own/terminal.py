@@ -106,4 +106,4 @@ def _write(found: Any, asked: argparse.Namespace, names: tuple[str, ...]) -> Non
     save_model(found.model.cpu(), str(asked.out / "unlearned.safetensors"))
     about = {"network": asked.network, "weights": str(asked.weights), "classes": list(names), **found.report.as_dict()}
     (asked.out / "report.json").write_text(json.dumps(about, indent=1))
-    (asked.out / "report.md").write_text(f"{found.report}\n")
+    (asked.out / "report.md").write_text(f"{found.report}\n", encoding="utf-8")

@@ -6,11 +6,13 @@ python -m unsir_utils.report.publish --profile quick [NAMES]; for maintainers, `
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 from pathlib import Path
 
 from ..data.paths import REPOSITORY, of_notebook, published_root, results_root
+from ..workshop.profiles import changed
 from . import readme
 
 KINDS = ("tables", "figures", "numbers", "seconds")
@@ -19,7 +21,8 @@ KINDS = ("tables", "figures", "numbers", "seconds")
 def publish(profile: str, names: list[str]) -> None:
     """Replaces what is published of these notebooks, and removes what is left of notebooks that are no more.
 
-    names: none for all that the run tried. Raises ValueError, before anything is touched, where one did not end.
+    names: none for all that the run tried. Raises ValueError, before anything is touched, where one did not end or
+    ran with values that are not the profile's.
     """
     run, published = results_root() / profile, published_root() / profile
     names = names or sorted({p.stem for folder in (run, run / "failed") for p in folder.glob("*.ipynb")})
@@ -27,6 +30,8 @@ def publish(profile: str, names: list[str]) -> None:
     if failed or not names:
         what = f"did not run to their end: {', '.join(failed)}" if failed else "nothing was run"
         raise ValueError(f"{run}: {what}; make reproduce PROFILE={profile} first")
+    if tweaked := [f"{name} ({', '.join(own)})" for name in names if (own := _tweaks(run, name))]:
+        raise ValueError(f"{'; '.join(tweaked)} ran with other values than the profile's: run it anew without them")
     known = [p.stem for p in (REPOSITORY / "notebooks").glob("*.ipynb")]
     for file in files(published):
         gone = not any(of_notebook(file.stem, name) for name in known)
@@ -37,6 +42,11 @@ def publish(profile: str, names: list[str]) -> None:
             target = published / file.relative_to(run)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
+
+
+def _tweaks(run: Path, name: str) -> list[str]:
+    """The parameters that a run was given on the command line."""
+    return [*changed(name, json.loads((run / f"numbers/{name}.json").read_text())["parameters"])]
 
 
 def files(profile: Path) -> list[Path]:

@@ -27,7 +27,7 @@ def renewed(text: str, folder: Path = REPOSITORY) -> str:
 
     def read(part: re.Match) -> str:
         file = REPOSITORY / part[2]
-        return f"{part[1]}{relocated(file.read_text(), file.parent, folder)}{part[3]}"
+        return f"{part[1]}{relocated(file.read_text(encoding='utf-8'), file.parent, folder)}{part[3]}"
 
     return PART.sub(read, text)
 
@@ -95,11 +95,11 @@ def _replicates(records: pd.DataFrame) -> str:
 def main() -> None:
     os.environ["UNSIR_RESULTS"] = str(published_root())  # whatever was run here
     for name, text in generated().items():
-        (REPOSITORY / "results" / name).write_text(text + "\n")
+        (REPOSITORY / "results" / name).write_text(text + "\n", encoding="utf-8")
     for page in (REPOSITORY / page for page in PAGES):
-        page.write_text(renewed(page.read_text(), page.parent))
+        page.write_text(renewed(page.read_text(encoding="utf-8"), page.parent), encoding="utf-8")
     for copy in published_root().glob("*/*.ipynb"):
-        copy.write_text(to_copies(copy.read_text(), copy.parent))
+        copy.write_text(to_copies(copy.read_text(encoding="utf-8"), copy.parent), encoding="utf-8")
 
 
 if __name__ == "__main__":

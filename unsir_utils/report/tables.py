@@ -61,9 +61,9 @@ class Results:
         kind = "seconds" if timed else "tables"
         caption = f"{caption} Profile: {self.profile}."
         frame.to_csv(self._path(kind, "csv", name), index=False, lineterminator="\n")
-        self._path(kind, "md", name).write_text(f"{markdown(frame)}\n\n{caption}\n")
+        self._path(kind, "md", name).write_text(f"{markdown(frame)}\n\n{caption}\n", encoding="utf-8")
         label = f"tab:{self.notebook}{'_' + name if name else ''}"
-        self._path(kind, "tex", name).write_text(latex(frame, caption, label))
+        self._path(kind, "tex", name).write_text(latex(frame, caption, label), encoding="utf-8")
 
     def shown(self, frame: pd.DataFrame, caption: str, name: str = "", timed: bool = False) -> Markdown:
         """`table`, shown in the notebook, too."""

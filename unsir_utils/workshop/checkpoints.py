@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from ..data.paths import models_root, profile_files, results_root, sentence
 from ..engine.forward import forward
+from ..engine.precision import computed_in
 from . import models
 
 README = """# Trained networks of the profile {profile}
@@ -50,7 +51,8 @@ def gather(profile: str, source: Path, to: Path) -> tuple[list[str], list[str]]:
     to.mkdir(parents=True, exist_ok=True)
     found = [name for name in names if (source / f"{name}.safetensors").exists() and (source / f"{name}.json").exists()]
     lines = [_gathered(source / f"{name}.safetensors", to) for name in found]
-    (to / "README.md").write_text(README.format(profile=profile, table=pd.DataFrame(lines).to_markdown(index=False)))
+    table = pd.DataFrame(lines).to_markdown(index=False)
+    (to / "README.md").write_text(README.format(profile=profile, table=table), encoding="utf-8")
     return found, [name for name in names if name not in found]
 
 
@@ -80,11 +82,12 @@ def _sha256(weights: dict[str, Tensor]) -> str:
 
 
 def _same_logits(record: dict, *weights: dict[str, Tensor]) -> bool:
-    """Of 64 random inputs, in the precision that this machine computes in; no where an older record tells no shape."""
+    """Of 64 random inputs, in float32: who takes the weights may compute in it. No where an older record tells no shape."""
     if "shape" not in record:
         return False
     x = torch.randn(64, *record["shape"], generator=torch.Generator().manual_seed(0))
-    one, other = (forward(_network(record, each), x) for each in weights)
+    with computed_in("float32"):
+        one, other = (forward(_network(record, each), x) for each in weights)
     return torch.equal(one, other)
 
 
@@ -122,9 +125,10 @@ def fetched(name: str) -> tuple[dict[str, Tensor], dict] | None:
 
 def _copied(source: str, to: Path) -> bool:
     if "://" not in source:
-        if not Path(source).exists():
+        there = Path(source).expanduser()
+        if not there.exists():
             return False
-        shutil.copy(source, to)
+        shutil.copy(there, to)
         return True
     try:
         with urllib.request.urlopen(source, timeout=60) as answer, to.open("wb") as file:

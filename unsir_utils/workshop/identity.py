@@ -28,7 +28,8 @@ from . import models
 PACKAGE = __package__.partition(".")[0]
 # Data and trained networks are known by their fingerprints; the others only keep, place or show.
 UNSEEN = [f"{PACKAGE}.data."] + [
-    f"{PACKAGE}.workshop.{name}" for name in "cases checkpoints identity progress provenance store workers".split()
+    f"{PACKAGE}.workshop.{name}"
+    for name in "cases checkpoints identity noise_store progress provenance store workers".split()
 ]
 UNBOUNDED = ("eval", "exec", "globals", "vars", "__import__")  # they reach what no one can foresee
 PLAIN = (type(None), bool, int, float, complex, str, bytes, range, slice, type(...), re.Pattern, torch.dtype, torch.device)

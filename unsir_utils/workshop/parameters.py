@@ -83,8 +83,15 @@ def _forget(value: Iterable[int], data: Sets) -> None:
 
 
 def _requests(value: list | dict, data: Sets) -> None:
-    for request in value if isinstance(value, list) else [r for requests in value.values() for r in requests]:
+    requests = value if isinstance(value, list) else [r for requests in value.values() for r in requests]
+    _some(requests)
+    for request in requests:
         _forget(request, data)
+
+
+def _some(value: Collection) -> None:
+    if not value:
+        raise ValueError("it is empty: name at least one")
 
 
 def _pictured(value: list, data: Sets) -> None:
@@ -114,6 +121,12 @@ def _batch(value: int, _: Sets) -> None:
 
 
 def _seeds(value: list[int], _: Sets) -> None:
+    _some(value)
+    _folds(value, _)
+
+
+def _folds(value: list[int], _: Sets) -> None:
+    """Seeds of which there may be none."""
     for seed in value:
         _count("seed", seed, least=0)
     if len(set(value)) < len(value):
@@ -129,8 +142,7 @@ def _replicates(value: list[list[int]], _: Sets) -> None:
 
 
 def _numbers(value: list[float], _: Sets, least: float = 0.0, most: float = float("inf"), zero: bool = False) -> None:
-    if not value:
-        raise ValueError("it is empty: name at least one")
+    _some(value)
     for number in value:
         fine = isinstance(number, (int, float)) and not isinstance(number, bool)
         if not (fine and (number > least or zero and number == least) and number <= most):
@@ -165,6 +177,15 @@ def _recipes(value: dict[str, dict], data: Sets) -> None:
         _recipe({"architecture": name, **recipe}, data)
 
 
+def _relearning(value: dict[str, Any], _: Sets) -> None:
+    _keys("settings of relearning", value, LEAST)
+    for name, number in value.items():
+        _count(name, number, least=LEAST[name])
+
+
+LEAST = {"per_epoch": 1, "batch_size": 2, "watched": 1, "cap": 0, "steps_cap": 0}
+
+
 def _settings(value: object, data: Sets) -> None:
     """Of a method, or anything that has no rule of its own."""
     if isinstance(value, dict) and "batch_size" in value:
@@ -189,7 +210,9 @@ RULES: list[tuple[str, type, Rule]] = [  # the first whose pattern fits the name
     (r"n_forget", dict, _n_forget),
     (r"retain_per_class|per_class", int, _retain),
     (r"batch_size", int, _batch),
-    (r"\w*seeds|retrainings|originals|search_models|folds", list, _seeds),
+    (r"\w*seeds|retrainings|originals|search_models", list, _seeds),
+    (r"folds", list, _folds),
+    (r"relearning", dict, _relearning),
     (r"seed|other_start", int, lambda value, _: _count("seed", value, least=0)),
     (r"replicates", list, _replicates),
     (r"\w+_rates", list, _numbers),

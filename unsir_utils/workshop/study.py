@@ -31,6 +31,7 @@ from ..settings import PAPER, best_record
 from ..unsir import released, two_passes, unsir
 from .cases import run_cases
 from .models import weights_file
+from .noise_store import noise_against
 from .provenance import load_once, machine, state
 from .rivals import ALL, GIVEN, NOTHING, RIVALS, SUBSET, Rival
 from .store import Recipe, Trained, handed_out, trained
@@ -220,17 +221,20 @@ def _noise(s: Scenario, options: dict) -> tuple[tuple[Noise, nn.Module], dict]:
     """UNSIR's noise with the network as its learning left it, and the options that are not of the noise."""
     learning = {short: options[long] for long, short in NOISE_OPTIONS.items() if long in options}
     passes = {name: value for name, value in options.items() if name not in NOISE_OPTIONS}
-    shape, about = s.loaded.train.shape, tuple(learning.items())
-    return _learned(s.original, tuple(s.forget), shape, s.seed, about, machine()), passes
+    network, about = _trained(s.recipe, s.data), tuple(learning.items())
+    return _learned(network, tuple(s.forget), s.loaded.train.shape, s.seed, about, machine()), passes
 
 
 @lru_cache(maxsize=1)
 def _learned(
-    model: nn.Module, forget: tuple[int, ...], shape: tuple[int, ...], seed: int, options: tuple[tuple, ...], machine: str
+    network: Trained, forget: tuple[int, ...], shape: tuple[int, ...], seed: int, about: tuple[tuple, ...], machine: str
 ) -> tuple[Noise, nn.Module]:
-    """Learned once for all the rates that are tried with it; it keeps the seconds that it took."""
-    left = copy.deepcopy(model)
-    return learn_noise(left, forget, shape, seed=seed, in_place=True, **dict(options)), left
+    """Learned once for all the rates and notebooks that use it; it keeps the seconds that it took."""
+    options = dict(about)
+    if options.get("batchnorm", PAPER.batchnorm) == "eval":
+        return noise_against(learn_noise, network, forget, shape, seed=seed, **options), network.model
+    left = copy.deepcopy(network.model)
+    return learn_noise(left, forget, shape, seed=seed, in_place=True, **options), left
 
 
 def _released(s: Scenario, **options) -> tuple[nn.Module, float]:
