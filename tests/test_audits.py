@@ -1,10 +1,15 @@
 import pandas as pd
 import pytest
 
-from unsir_utils.audit.what_is_left import TESTS
+from unsir_utils.audit.membership import margins
+from unsir_utils.audit.features import read
+from unsir_utils.audit.what_is_left import TELLING, TESTS
 from unsir_utils.workshop import audits as module
 from unsir_utils.workshop import store
-from unsir_utils.workshop.audits import audits
+from unsir_utils.workshop.audits import Half, attacked, audits, outcomes_audited, shadow
+from unsir_utils.workshop.cases import run_cases
+from unsir_utils.workshop.study import outcomes, scenario
+from unsir_utils.workshop.timing import unsir_passes
 
 REQUEST = {
     "data": {"name": "shapes", "n_classes": 4, "per_class": 20},
@@ -19,6 +24,7 @@ SETTINGS = {"per_class": 10, "shots": 2, "steps": 1}
 @pytest.fixture(autouse=True)
 def own_models(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(store, "FOLDER", tmp_path_factory.getbasetemp() / "audits")
+    monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path_factory.getbasetemp() / "audited"))
     module._yardstick.cache_clear()
 
 
@@ -43,3 +49,46 @@ def test_bad_input_is_named_before_any_work(monkeypatch):
         audits(METHODS, [0, 1], **REQUEST)
     with pytest.raises(ValueError, match="unknown options of FineTune: speed"):
         audits({"FineTune": ["FineTune", {"speed": 1}]}, [1, 2], **REQUEST)
+
+
+def test_beside_the_outcomes_stands_what_the_audit_finds_and_what_it_cost():
+    passes = {"noise_per_class": 2, "noise_steps": 3, "copies": 2, "batch_size": 8}
+    methods = {**METHODS, "UNSIR": ["UNSIR", {**passes, "impair_lr": 0.001, "repair_lr": 0.001}]}
+    found = pd.DataFrame(outcomes_audited(methods, [1], SETTINGS, **REQUEST)).set_index("method")
+    audited = pd.DataFrame(audits(methods, [1, 2], SETTINGS, **REQUEST)).set_index(["method", "test"]).value
+    features = [test for test in TELLING if TESTS[test].of == "features"]
+    for name in methods:
+        assert found.loc[name, features].to_dict() == audited[name][features].to_dict()
+    plain = pd.DataFrame(outcomes(methods, **REQUEST)).set_index("method")
+    pd.testing.assert_frame_equal(found[["A_Dr", "A_Df", "entropy"]], plain[["A_Dr", "A_Df", "entropy"]])
+    assert found.passes["Masked logits"] == 0 and found.passes["Retrain"] == len(scenario(**REQUEST).retain)
+    whole = sum(unsir_passes(12, 2, 2, steps=3).values())
+    assert whole <= found.passes["UNSIR"] <= whole + 12  # and a few images that the arguments are checked with
+
+
+def test_without_settings_nothing_is_audited():
+    (record,) = outcomes_audited({"Original": ["Original", {}]}, [1], **REQUEST, seed=1)
+    assert not set(TELLING) & set(record) and record["passes"] == 0
+
+
+def test_twins_were_trained_on_opposite_halves_of_the_class_and_on_all_the_rest():
+    s = scenario(**REQUEST)
+    one, two, third = (Half(s.data, s.recipe, s.forget, s.retain_per_class, number) for number in (0, 1, 2))
+    assert (one.member ^ two.member).all() and not (one.member == third.member).all()
+    assert one.member.sum() == len(s.forget_set) // 2
+    for half in (one, two):
+        assert half.forget_set.images.equal(s.forget_set.images[half.member])
+        assert half.retain.images.equal(s.retain.images)
+    assert one.network.name != two.network.name != s.network.name
+
+
+def test_shadow_networks_are_kept_and_attacked():
+    cases = [{**REQUEST, "number": number, "methods": METHODS} for number in range(6)]
+    records = run_cases(shadow, cases)
+    s = scenario(**REQUEST)
+    half = Half(s.data, module.replace(s.recipe, seed=3), s.forget, s.retain_per_class, 3)
+    ((told, member),) = records[(records.number == 3) & (records.method == "Original")][["margins", "member"]].to_numpy()
+    assert told == margins(read(half.original, s.forget_set), s.forget).tolist() and member == half.member.tolist()
+    found = attacked(records.sample(frac=1, random_state=0)).set_index(["method", "number"]).sort_index()
+    assert len(found) == 6 * len(METHODS) and found.AUC.between(0, 1).all()
+    assert found.loc["Masked logits"].equals(found.loc["Original"]) and not found.loc["Retrain"].equals(found.loc["Original"])

@@ -2,6 +2,7 @@
 
 import copy
 import math
+import statistics
 
 import pytest
 import tiny
@@ -9,7 +10,7 @@ import torch
 from scipy.stats import t
 from torch import nn
 
-from unsir_utils.audit.what_is_left import TESTS, Yardstick, audit, placed
+from unsir_utils.audit.what_is_left import TESTS, Look, Yardstick, audit, placed
 from unsir_utils.engine.samples import Samples
 from unsir_utils.engine.state import seeded
 from unsir_utils.methods.baselines import MaskedLogits
@@ -121,25 +122,50 @@ def test_several_classes_at_once(networks):
     assert all(math.isfinite(record["value"]) for record in found.records)
 
 
+RECALL, DISTANCE = TESTS["linear probe"], TESTS["Jensen-Shannon"]
+
+
 def test_placed_by_hand():
     """The mean of 10 and 14 is 12, their standard deviation 2.83: a third one lies up to 12 + 6.31 * 2.83 * 1.22."""
     reach = t.ppf(0.95, 1) * 8**0.5 * 1.5**0.5
-    found = placed(36.0, [10.0, 14.0], 60.0, 1.0)
+    found = placed(36.0, [10.0, 14.0], 60.0, RECALL)
     assert found["bound"] == pytest.approx(12 + reach) and found["position"] == 0.5 and found["verdict"] == "fails"
-    assert placed(33.0, [10.0, 14.0], 60.0, 1.0)["verdict"] == "passes"
-    assert placed(-20.0, [10.0, 14.0], 60.0, 1.0)["verdict"] == "passes"  # beyond the retrained networks
-    silent = placed(60.0, [10.0, 14.0], 33.0, 1.0)
+    assert placed(33.0, [10.0, 14.0], 60.0, RECALL)["verdict"] == "passes"
+    assert placed(-20.0, [10.0, 14.0], 60.0, RECALL)["verdict"] == "passes"  # beyond the retrained networks
+    silent = placed(60.0, [10.0, 14.0], 33.0, RECALL)
     assert silent["verdict"] == "cannot tell" and math.isnan(silent["position"])
 
 
 def test_towards_the_original_may_be_down():
-    assert placed(1.0, [5.0, 5.0], 0.0, 0.01)["verdict"] == "fails"
-    assert placed(9.0, [5.0, 5.0], 0.0, 0.01)["verdict"] == "passes"
+    cosine = TESTS["cosine of its row"]
+    assert placed(1.0, [5.0, 5.0], 0.0, cosine)["verdict"] == "fails"
+    assert placed(9.0, [5.0, 5.0], 0.0, cosine)["verdict"] == "passes"
 
 
 def test_equal_retrained_networks_leave_some_room():
-    assert placed(5.0, [0.0, 0.0], 90.0, 1.0)["verdict"] == "passes"
-    assert placed(9.0, [0.0, 0.0], 90.0, 1.0)["verdict"] == "fails"
+    assert placed(5.0, [0.0, 0.0], 90.0, RECALL)["verdict"] == "passes"
+    assert placed(9.0, [0.0, 0.0], 90.0, RECALL)["verdict"] == "fails"
+
+
+def test_one_distance_between_two_networks_has_no_spread():
+    found = placed(0.4, [0.1, 0.1], 0.5, DISTANCE)
+    assert found["verdict"] == "cannot tell" and found["floor"] == 0.1
+    assert math.isnan(found["bound"]) and math.isnan(found["position"])
+
+
+def test_shared_distances_hide_no_spread():
+    """Networks add 0.0, 0.1 and 0.5 to each of their distances: these are 0.1, 0.5 and 0.6, their means 0.3, 0.35, 0.55."""
+    own, floors = [0.0, 0.1, 0.5], [0.3, 0.35, 0.55]
+    reach = t.ppf(0.95, 2) * statistics.stdev(own) * (1 + 1 / 3) ** 0.5
+    assert placed(0.9, floors, 9.0, DISTANCE)["bound"] == pytest.approx(sum(floors) / 3 + reach)
+
+
+def test_two_retrained_networks_decide_no_likeness(networks):
+    original, retrained = networks["original"], networks["retrained"]
+    two, three = (audit(original, original, retrained[:n], TRAIN, TEST, [0], per_class=20, steps=1) for n in (2, 3))
+    likeness = [name for name, test in TESTS.items() if test.of == "likeness"]
+    assert {two[name]["verdict"] for name in likeness} == {"cannot tell"}
+    assert "fails" in {three[name]["verdict"] for name in likeness}
 
 
 @pytest.mark.parametrize(
@@ -155,7 +181,7 @@ def test_equal_retrained_networks_leave_some_room():
     ],
 )
 def test_bad_input_is_named_before_any_work(networks, monkeypatch, change, message):
-    monkeypatch.setattr(Yardstick, "_read", lambda *_: pytest.fail("work has begun"))
+    monkeypatch.setattr(Look, "read", lambda *_: pytest.fail("work has begun"))
     given = {"train": TRAIN, "test": TEST, "forget": [0], **change}
     retrained = networks["retrained"][: given.pop("retrained", 2)]
     with pytest.raises(ValueError, match=message):

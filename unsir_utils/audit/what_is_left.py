@@ -54,6 +54,18 @@ class Test:
         """What the spread of retrained networks counts as at least: a few equal values prove no equal next one."""
         return 1.0 if self.unit == "%" else 0.01
 
+    def spread(self, floors: Sequence[float]) -> float:
+        """Standard deviation of retrained networks, from their values.
+
+        Of likeness a value is the mean distance to the n - 1 others. Where each network adds its own part to each of its
+        distances, sharing them draws the values together by (n - 2) / (n - 1), which is undone here. Two networks have one
+        distance between them, and so no spread: nan.
+        """
+        n = len(floors)
+        if self.of != "likeness":
+            return statistics.stdev(floors)
+        return statistics.stdev(floors) * (n - 1) / (n - 2) if n > 2 else math.nan
+
 
 def _rebuilt(images: int) -> Test:
     def measure(n: Read, _: Sequence[Read]) -> float:
@@ -102,6 +114,8 @@ TESTS: dict[str, Test] = {
     "Jensen-Shannon": Test("how far are answers from a retrained one's?", "likeness", "bits", _mean(jensen_shannon)),
     "1 - CKA": Test("how far are features from its features?", "likeness", "0..1", _mean(lambda x, y, _: 1 - cka(x, y))),
 }  # fmt: skip
+# Where room is short: one test for each place in which a class may survive, the features, the head, the weights, the answers.
+TELLING = ("linear probe", "logit recovered", "relearned", "told by a classifier")
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,10 +126,10 @@ class Audit:
         test, asks, of, unit: which, see `Test`.
         value: of the audited network. floor: the retrained networks' mean. ceiling: the original's.
         bound: 95 % of further retrained networks lie before it on the way from floor to ceiling, by Student's prediction
-            interval of the retrained networks' values.
+            interval of the retrained networks' values (`Test.spread`); nan where they have no spread.
         position: 0 at the floor, 1 at the ceiling, or beyond either. nan where the test cannot tell.
         verdict: "passes" up to the bound, as a retrained network does; "fails" beyond it; "cannot tell" where the original
-            passes as well; "undefined" where a network has diverged.
+            passes as well, or there is no bound; "undefined" where a network has diverged.
     """
 
     records: list[dict]
@@ -148,13 +162,14 @@ def audit(
     """What is left of the forget classes in `model`. Every network is left as it was.
 
     original: the network before unlearning. retrained: two or more networks that never saw the classes, otherwise trained as
-        the original was; `model` is none of them. The more, the sharper: of two, hardly anything is beyond the bound.
-    train, test: samples of all classes, those to forget included. settings: see `Yardstick`, which audits many networks.
+        the original was; `model` is none of them. The more, the sharper: of two, hardly anything is beyond the bound, and
+        tests of likeness, which see the one distance between them, cannot tell.
+    train, test: samples of all classes, those to forget included. settings: see `Look`. To audit many: `Yardstick`.
 
     Raises ValueError, before any work, for fewer than two retrained networks, for samples without an image of a forget
     class or of the others, and for a network that does not fit them or has no single head.
     """
-    return Yardstick(original, retrained, train, test, forget, **settings).audit(model)  # type: ignore[arg-type]
+    return Yardstick(original, retrained, train, test, forget, **settings).audit(model)
 
 
 def recall(
@@ -164,7 +179,7 @@ def recall(
 
     How much of it a network that never saw the classes has, these numbers do not say: measure one beside it, or `audit`.
     nan for a network that diverged.
-    Arguments and errors: as for `audit`; per_class: as in `Yardstick`.
+    Arguments and errors: as for `audit`; per_class: as in `Look`.
     """
     named = checks.forget_classes(forget, train.n_classes)
     for what, samples in {"training data": train, "test data": test}.items():
@@ -188,8 +203,8 @@ def _check(samples: Samples, forget: Sequence[int], what: str) -> None:
         raise ValueError(f"the {what} has images of the forget classes alone: the audit needs those of the others, too")
 
 
-class Yardstick:
-    """The original and the retrained networks, measured once, to audit any number of networks against. See `audit`.
+class Look:
+    """The images that every network is asked about, drawn once.
 
     per_class: images of each class, of `train` and of `test`, that are looked at, or all where there are fewer.
     lost: share of the retain images that may go to a recovered class, between 0 and 1.
@@ -198,8 +213,6 @@ class Yardstick:
 
     def __init__(
         self,
-        original: nn.Module,
-        retrained: Sequence[nn.Module],
         train: Samples,
         test: Samples,
         forget: Iterable[int],
@@ -216,43 +229,65 @@ class Yardstick:
         checks.positive(lost=lost, lr=lr)
         if lost >= 1:
             raise ValueError(f"lost is {lost}: expected a share of the retain images below 1")
-        if len(retrained) < 2:
-            raise ValueError(f"{len(retrained)} retrained networks are given: give two or more, as they differ, too")
         for what, samples in {"training data": train, "test data": test}.items():
             _check(samples, self.forget, what)
-            for network in (original, *retrained):
-                checks.samples_for(network, samples, what)
         self.train, self.test, self.few = train.draw(per_class, seed), test.draw(per_class, seed), train.draw(shots, seed)
         self.lost, self.steps, self.lr, self.seed = lost, steps, lr, seed
-        self.retrained = [self._read(network) for network in retrained]
-        self.ceilings = self._measured(self._read(original), self.retrained)
-        self.floors = [self._measured(own, [r for r in self.retrained if r is not own]) for own in self.retrained]
 
-    def audit(self, model: nn.Module) -> Audit:
-        """`model` held against this yardstick. Raises ValueError if it does not fit the samples."""
-        values = self._measured(self._read(model), self.retrained)
-        return Audit([self._record(name, value) for name, value in values.items()])
-
-    def _read(self, network: nn.Module) -> Read:
+    def read(self, network: nn.Module) -> Read:
+        """The network is left as it was. Raises ValueError if it does not fit the images."""
         again = relearned(network, self.few, self.forget, lost=self.lost, steps=self.steps, lr=self.lr, seed=self.seed)
         return Read(read(network, self.train), read(network, self.test), read(again, self.test), self.forget, self.lost)
 
-    def _measured(self, network: Read, retrained: Sequence[Read]) -> dict[str, float]:
-        if not all(part.defined for read in (network, *retrained) for part in (read.train, read.test)):
-            return dict.fromkeys(TESTS, math.nan)
-        return {name: test.measure(network, retrained) for name, test in TESTS.items()}
+
+def measured(network: Read, retrained: Sequence[Read], tests: Iterable[str] = tuple(TESTS)) -> dict[str, float]:
+    """The value of each test; nan for a network that diverged. retrained: what tests of likeness hold it against."""
+    defined = all(part.defined for read in (network, *retrained) for part in (read.train, read.test))
+    return {name: TESTS[name].measure(network, retrained) if defined else math.nan for name in tests}
+
+
+class Yardstick:
+    """The original and the retrained networks, measured once, to audit any number of networks against. See `audit`.
+
+    settings: of `Look`.
+    """
+
+    def __init__(
+        self,
+        original: nn.Module,
+        retrained: Sequence[nn.Module],
+        train: Samples,
+        test: Samples,
+        forget: Iterable[int],
+        **settings: float,
+    ) -> None:
+        self.look = Look(train, test, forget, **settings)  # type: ignore[arg-type]
+        if len(retrained) < 2:
+            raise ValueError(f"{len(retrained)} retrained networks are given: give two or more, as they differ, too")
+        for what, samples in {"training data": train, "test data": test}.items():
+            for network in (original, *retrained):
+                checks.samples_for(network, samples, what)
+        self.retrained = [self.look.read(network) for network in retrained]
+        self.ceilings = measured(self.look.read(original), self.retrained)
+        self.floors = [measured(own, [r for r in self.retrained if r is not own]) for own in self.retrained]
+
+    def audit(self, model: nn.Module) -> Audit:
+        """`model` held against this yardstick. Raises ValueError if it does not fit the samples."""
+        values = measured(self.look.read(model), self.retrained)
+        return Audit([self._record(name, value) for name, value in values.items()])
 
     def _record(self, name: str, value: float) -> dict:
         test = TESTS[name]
         about = {"test": name, "asks": test.asks, "of": test.of, "unit": test.unit}
-        return {**about, **placed(value, [found[name] for found in self.floors], self.ceilings[name], test.step)}
+        return {**about, **placed(value, [found[name] for found in self.floors], self.ceilings[name], test)}
 
 
-def placed(value: float, floors: Sequence[float], ceiling: float, step: float) -> dict:
-    """The numbers and the verdict of a record, see `Audit`. floors: of the retrained networks; step: see `Test`."""
-    n, floor = len(floors), sum(floors) / len(floors)
+def placed(value: float, floors: Sequence[float], ceiling: float, test: Test) -> dict:
+    """The numbers and the verdict of a record, see `Audit`. floors: of the retrained networks."""
+    n, floor, spread = len(floors), sum(floors) / len(floors), test.spread(floors)
     towards = math.copysign(1, ceiling - floor)
-    reach = stats.t.ppf(1 - ALPHA, n - 1) * max(statistics.stdev(floors), step) * math.sqrt(1 + 1 / n)
+    room = math.nan if math.isnan(spread) else max(spread, test.step)
+    reach = stats.t.ppf(1 - ALPHA, n - 1) * room * math.sqrt(1 + 1 / n)
     tells = abs(ceiling - floor) > reach
     verdict = FAILS if towards * (value - floor) > reach else PASSES
     if math.isnan(value + floor + ceiling):

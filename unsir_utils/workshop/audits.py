@@ -1,16 +1,24 @@
-"""The audit of what is left of a class, as a case of the study: every method held against the same retrained networks."""
+"""The audit of what is left of a class, as cases of the study: every method held against the same retrained networks, and
+attacked by shadow networks of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 
-from torch import nn
+import pandas as pd
+import torch
+from torch import Tensor, nn
 
-from ..audit.what_is_left import Yardstick
+from ..audit.features import read
+from ..audit.membership import margins, u_lira
+from ..audit.what_is_left import TELLING, Look, Read, Yardstick, measured
+from ..data.sets import Data
 from .provenance import state
-from .study import Method, Scenario, apply, check_comparison, measure, scenario
+from .store import Trained, trained
+from .study import Method, Scenario, _learned, apply, check_comparison, measure, scenario
 
 
 def audits(
@@ -28,10 +36,7 @@ def audits(
     settings: of `audit.what_is_left.Yardstick`. Its images are the same whatever the seed of the unlearning.
     Raises ValueError for an unknown option, or for retrainings that hold the recipe's own seed, before any work.
     """
-    s, records = scenario(**request), []
-    check_comparison(methods, None)
-    if s.recipe.seed in retrainings:
-        raise ValueError(f"retrainings hold {s.recipe.seed}, the recipe's own seed: leave it out, it is audited as Retrain")
+    s, records = _asked(methods, retrainings, request), []
     _networks(s, retrainings)  # so that a case knows of them where the yardstick stands already
     same = replace(s, seed=0, retain_per_class=1)
     yardstick = _yardstick(same, tuple(retrainings), tuple((settings or {}).items()), state(dict(s.data)["name"]))
@@ -41,6 +46,47 @@ def audits(
         about = {**(setting or {}), "method": label, "A_Dr": found["A_Dr"], "A_Df": found["A_Df"]}
         records += [{**about, **record} for record in yardstick.audit(model).records]
     return records
+
+
+def outcomes_audited(
+    methods: dict[str, Method], retrainings: list[int], settings: dict | None = None, **request
+) -> list[dict]:
+    """A case: one record a method: `study.measure`; the audit's numbers of TELLING; what it cost, seconds and passes.
+
+    passes: images that go through the network or a copy of it, forward and, most of them, back. Of Retrain its epochs'.
+    methods and request: as in `study.outcomes`. retrainings and settings: as in `audits`, one network or more: the row
+    Retrain is the floor, the row Original the ceiling. Without settings nothing is audited.
+    """
+    s, records = _asked(methods, retrainings, request), []
+    look, others = None, list[Read]()
+    if settings is not None:
+        look = Look(s.loaded.train, s.loaded.test, s.forget, **settings)
+        others = [look.read(network) for network in _networks(s, retrainings)[1:]]
+    for label, (method, options) in methods.items():
+        _learned.cache_clear()  # noise that was learned before would not be counted
+        with _counting(s.original) as images:
+            model, seconds = apply(method, s, **options)
+            passes = s.recipe.epochs * len(s.retain) if method == "Retrain" else sum(images)
+        told = measured(look.read(model), others, TELLING) if look else {}
+        records.append({"method": label, **measure(model, s), **told, "passes": passes, "seconds": seconds})
+    return records
+
+
+@contextmanager
+def _counting(model: nn.Module) -> Iterator[list[int]]:
+    """A list that gets the number of images in each batch that the model is given, or a copy made meanwhile."""
+    seen: list[int] = []
+    with model.register_forward_pre_hook(lambda _, given: seen.append(len(given[0]))):
+        yield seen
+
+
+def _asked(methods: dict[str, Method], retrainings: Sequence[int], request: dict) -> Scenario:
+    """The scenario. Raises ValueError for an unknown option, or for retrainings that hold the recipe's own seed."""
+    s = scenario(**request)
+    check_comparison(methods, None)
+    if s.recipe.seed in retrainings:
+        raise ValueError(f"retrainings hold {s.recipe.seed}, the recipe's own seed: leave it out, it is audited as Retrain")
+    return s
 
 
 def _networks(s: Scenario, retrainings: Sequence[int]) -> list[nn.Module]:
@@ -54,3 +100,57 @@ def _yardstick(s: Scenario, retrainings: tuple[int, ...], settings: tuple[tuple,
     """Measured once for all seeds and settings of the unlearning."""
     original, *retrained = _networks(s, retrainings)
     return Yardstick(original, retrained, s.loaded.train, s.loaded.test, s.forget, **dict(settings))
+
+
+# U-LiRA, see `membership.u_lira`
+
+
+class Half(Scenario):
+    """A scenario whose original saw half of the forget classes' images only: that of an even seed one half, that of the next
+    the other. Retrain is as ever, as it sees none of them."""
+
+    @property
+    def member(self) -> Tensor:
+        """bool [n]: which of all the training images of the forget classes the original was trained on."""
+        n = len(super().loaded.train.only(self.forget))
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(self.seed // 2))
+        return torch.isin(torch.arange(n), order[: n // 2]) ^ bool(self.seed % 2)
+
+    @property
+    def loaded(self) -> Data:
+        whole = super().loaded
+        kept = ~torch.isin(whole.train.labels.cpu(), torch.tensor(self.forget))
+        kept[~kept] = self.member
+        return replace(whole, name=f"{whole.name}-half", train=whole.train[kept.to(whole.train.device)])
+
+    @property
+    def network(self) -> Trained:
+        return trained(self.recipe, self.loaded)
+
+
+def shadow(methods: dict[str, Method], number: int, **request) -> list[dict]:
+    """A case: one record a method, of a network trained on half of the forget classes' images before the method ran.
+
+    number: which network: the seed of its training, of its half (see `Half`) and of the unlearning. methods and request, but
+    for `seed`: as in `study.outcomes`.
+
+    margins: of all the forget classes' training images, see `membership.margins`. member: whether it was trained on each.
+    """
+    s = scenario(**request, seed=number)
+    check_comparison(methods, None)
+    half = Half(s.data, replace(s.recipe, seed=number), s.forget, s.retain_per_class, number)
+    images, member, records = s.forget_set, half.member.tolist(), []
+    for label, (method, options) in methods.items():
+        model, _ = apply(method, half, **options)
+        told = margins(read(model, images), s.forget).tolist()
+        records.append({"method": label, "margins": told, "member": member})
+    return records
+
+
+def attacked(shadows: pd.DataFrame) -> pd.DataFrame:
+    """One row a method and network: AUC, right, found of `membership.u_lira`. shadows: of `shadow`, numbers from 0 on."""
+    found = []
+    for method, networks in shadows.sort_values("number").groupby("method", sort=False):
+        told, member = (torch.tensor(networks[column].tolist()) for column in ("margins", "member"))
+        found += [{"method": method, "number": i, **record} for i, record in enumerate(u_lira(told, member))]
+    return pd.DataFrame(found)

@@ -57,8 +57,13 @@ class Scenario:
         return load_once(**dict(self.data))
 
     @property
+    def network(self) -> Trained:
+        """The original as the store has it."""
+        return _trained(self.recipe, self.data)
+
+    @property
     def original(self) -> nn.Module:
-        return _trained(self.recipe, self.data).model
+        return self.network.model
 
     @property
     def accuracy(self) -> float:
@@ -152,7 +157,7 @@ def _timed(make: Callable[[], nn.Module]) -> tuple[nn.Module, float]:
 
 
 def _original(s: Scenario) -> tuple[nn.Module, float]:
-    found = _trained(s.recipe, s.data)
+    found = s.network
     return found.model, found.seconds
 
 
