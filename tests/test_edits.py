@@ -12,7 +12,6 @@ from test_hostile_records import findings
 
 from unsir_utils.data.paths import REPOSITORY
 from unsir_utils.report.judge import UNDEFINED
-from unsir_utils.report.tables import GRIDS
 
 # An edit is meant for the notebook's own data and requests; all else is as small as in smoke.
 OWN = ("data", "many_data", "recipe", "recipes", "requests", "n_forget", "forget", "released_request")

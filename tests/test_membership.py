@@ -69,7 +69,9 @@ def test_shadow_networks_that_agree_divide_nothing_by_zero():
     assert log_ratios(torch.tensor([1.0, 1.0]), same, same - 1).isfinite().all()
 
 
-@pytest.mark.parametrize("shapes", [((4,), (1, 4), (1, 4)), ((4,), (2, 3), (2, 3)), ((4,), (2, 4), (3, 4)), ((4,), (4,), (4,))])
+@pytest.mark.parametrize(
+    "shapes", [((4,), (1, 4), (1, 4)), ((4,), (2, 3), (2, 3)), ((4,), (2, 4), (3, 4)), ((4,), (4,), (4,))]
+)
 def test_other_shapes_are_named(shapes):
     with pytest.raises(ValueError, match=r"margins are \[4\]"):
         log_ratios(*map(torch.zeros, shapes))

@@ -42,6 +42,8 @@ WRONG = [  # in every notebook that has the parameter, of the type that it has t
     ("retrainings", [], "it is empty: name at least one"),
     ("requests", [], "it is empty: name at least one"),
     ("relearning", {"per_epoch": None}, "per_epoch"),
+    ("shadows", 4, "at least 6"),
+    ("shadows", 7, "expected an even number"),
     ("relearning", {"epochs": 3}, "unknown settings of relearning: epochs"),
     ("replicates", [0, 1], "expected a list of pairs"),
     ("rates", [0.001], "is no pair of rates"),

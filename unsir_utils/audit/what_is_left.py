@@ -114,7 +114,7 @@ TESTS: dict[str, Test] = {
     "Jensen-Shannon": Test("how far are answers from a retrained one's?", "likeness", "bits", _mean(jensen_shannon)),
     "1 - CKA": Test("how far are features from its features?", "likeness", "0..1", _mean(lambda x, y, _: 1 - cka(x, y))),
 }  # fmt: skip
-# Where room is short: one test for each place in which a class may survive, the features, the head, the weights, the answers.
+# Where room is short: a test for each place in which a class may survive, the features, the head, the weights, the answers.
 TELLING = ("linear probe", "logit recovered", "relearned", "told by a classifier")
 
 

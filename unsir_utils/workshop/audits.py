@@ -18,7 +18,7 @@ from ..audit.what_is_left import TELLING, Look, Read, Yardstick, measured
 from ..data.sets import Data
 from .provenance import state
 from .store import Trained, trained
-from .study import Method, Scenario, _learned, apply, check_comparison, measure, scenario
+from .study import NOISE_OPTIONS, Method, Scenario, apply, check_comparison, learned_noise, measure, scenario
 
 
 def audits(
@@ -63,13 +63,20 @@ def outcomes_audited(
         look = Look(s.loaded.train, s.loaded.test, s.forget, **settings)
         others = [look.read(network) for network in _networks(s, retrainings)[1:]]
     for label, (method, options) in methods.items():
-        _learned.cache_clear()  # noise that was learned before would not be counted
+        passes = _of_noise(s, method, options)
         with _counting(s.original) as images:
             model, seconds = apply(method, s, **options)
-            passes = s.recipe.epochs * len(s.retain) if method == "Retrain" else sum(images)
+            passes += s.recipe.epochs * len(s.retain) if method == "Retrain" else sum(images)
         told = measured(look.read(model), others, TELLING) if look else {}
         records.append({"method": label, **measure(model, s), **told, "passes": passes, "seconds": seconds})
     return records
+
+
+def _of_noise(s: Scenario, method: str, options: dict) -> int:
+    """Image passes of noise that is kept, so that the network does not see them again. It is learned now if it never was."""
+    if method not in ("UNSIR", "Gradients pile up"):
+        return 0
+    return learned_noise(s, **{name: value for name, value in options.items() if name in NOISE_OPTIONS}).samples
 
 
 @contextmanager
@@ -148,9 +155,10 @@ def shadow(methods: dict[str, Method], number: int, **request) -> list[dict]:
 
 
 def attacked(shadows: pd.DataFrame) -> pd.DataFrame:
-    """One row a method and network: AUC, right, found of `membership.u_lira`. shadows: of `shadow`, numbers from 0 on."""
-    found = []
-    for method, networks in shadows.sort_values("number").groupby("method", sort=False):
+    """One row a method and network: AUC, right, found of `membership.u_lira`. shadows: of `shadow`, numbers from 0 on, or
+    nothing."""
+    found = list[dict]()
+    for method, networks in shadows.sort_values("number").groupby("method", sort=False) if len(shadows) else ():
         told, member = (torch.tensor(networks[column].tolist()) for column in ("margins", "member"))
         found += [{"method": method, "number": i, **record} for i, record in enumerate(u_lira(told, member))]
-    return pd.DataFrame(found)
+    return pd.DataFrame(found, columns=["method", "number", "AUC", "right", "found"])

@@ -120,6 +120,13 @@ def _batch(value: int, _: Sets) -> None:
     _count("number of images in a batch", value, least=2)  # BatchNorm needs two
 
 
+def _shadows(value: int, _: Sets) -> None:
+    if value:
+        _count("number of networks", value, least=6)  # each is attacked with the other pairs
+    if value % 2:
+        raise ValueError("expected an even number, as they come in pairs")
+
+
 def _seeds(value: list[int], _: Sets) -> None:
     _some(value)
     _folds(value, _)
@@ -210,6 +217,7 @@ RULES: list[tuple[str, type, Rule]] = [  # the first whose pattern fits the name
     (r"n_forget", dict, _n_forget),
     (r"retain_per_class|per_class", int, _retain),
     (r"batch_size", int, _batch),
+    (r"shadows", int, _shadows),
     (r"\w*seeds|retrainings|originals|search_models", list, _seeds),
     (r"folds", list, _folds),
     (r"relearning", dict, _relearning),

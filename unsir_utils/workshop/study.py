@@ -227,7 +227,7 @@ def _noise(s: Scenario, options: dict) -> tuple[tuple[Noise, nn.Module], dict]:
     """UNSIR's noise with the network as its learning left it, and the options that are not of the noise."""
     learning = {short: options[long] for long, short in NOISE_OPTIONS.items() if long in options}
     passes = {name: value for name, value in options.items() if name not in NOISE_OPTIONS}
-    network, about = _trained(s.recipe, s.data), tuple(learning.items())
+    network, about = s.network, tuple(learning.items())
     return _learned(network, tuple(s.forget), s.loaded.train.shape, s.seed, about, machine()), passes
 
 
