@@ -71,7 +71,9 @@ class Results:
         return Markdown(f"{markdown(frame)}\n\n*{caption}*")
 
     def judged(self, tests: Sequence[Test], caption: str, timed: bool = False) -> Markdown:
-        """Saves the verdicts on `tests`, for 99_report to gather; shows what decides."""
+        """Saves the verdicts on `tests`, for 99_report to gather; shows what decides. Without tests it says so."""
+        if not tests:
+            return Markdown("No verdict: nothing that the claim compares was measured.")
         lines = judge([self._on_its_grid(test) for test in tests])
         self.lines += lines
         return Markdown(self.findings(lines, caption, timed))

@@ -33,8 +33,8 @@ def checked(notebook: str, variables: Mapping[str, Any]) -> dict[str, Any]:
     loaded = {name: _named(name, values[name], _data, values[name]) for name in ("many_data", "data") if name in values}
     for name, value in values.items():
         _named(name, value, _rule(name, value), value, loaded.get("data", {}))
-    for name, needed, why in TOGETHER.get(notebook, []):
-        _named(name, values[name], _holds, values[name], needed(values), why)
+    for name, rule in TOGETHER.get(notebook, []):
+        _named(name, values[name], rule, values)
     return values
 
 
@@ -101,8 +101,13 @@ def _pictured(value: list, data: Sets) -> None:
 def _n_forget(value: dict[str, list[int]], data: Sets) -> None:
     for network, numbers in value.items():
         of = data.get(network) or data.get("")
-        for number in numbers:
-            _count("number of forget classes", number, most=of.n_classes - 1 if of else None)
+        _numbers_of_classes(numbers, {"": of} if of else {})
+
+
+def _numbers_of_classes(value: list[int], data: Sets) -> None:
+    classes = _classes_of(data)
+    for number in value:
+        _count("number of forget classes", number, most=classes - 1 if classes else None)
 
 
 def _count(what: str, value: Any, least: int = 1, most: int | None = None) -> None:
@@ -215,6 +220,7 @@ RULES: list[tuple[str, type, Rule]] = [  # the first whose pattern fits the name
     (r"requests", object, _requests),
     (r"pictured", list, _pictured),
     (r"n_forget", dict, _n_forget),
+    (r"numbers", list, _numbers_of_classes),
     (r"retain_per_class|per_class", int, _retain),
     (r"batch_size", int, _batch),
     (r"shadows", int, _shadows),
@@ -237,18 +243,30 @@ def _rule(name: str, value: object) -> Rule:
     return next(rule for pattern, kind, rule in RULES if isinstance(value, kind) and re.fullmatch(pattern, name))
 
 
+def _holds(name: str, needed: Callable[[dict], list[float]], why: str) -> Callable[[dict], None]:
+    def rule(values: dict) -> None:
+        if missing := [f"{number:g}" for number in needed(values) if number not in values[name]]:
+            raise ValueError(f"{' and '.join(missing)} must be in it, {why}: add what is missing")
+
+    return rule
+
+
+def _even(values: dict) -> None:
+    total = values["noise_total"]
+    if odd := [str(number) for number in values["numbers"] if total % number]:
+        raise ValueError(f"the {total} images of noise_total cannot be shared evenly by {' or '.join(odd)} classes")
+
+
 IMPAIR, REPAIR = PAPER_RATES.values()
-TOGETHER: dict[str, list[tuple[str, Callable[[dict], list[float]], str]]] = {  # a grid, what it must hold, and why
+TOGETHER: dict[str, list[tuple[str, Callable[[dict], None]]]] = {  # what one parameter must be beside the others
+    "06_efficiency": [("numbers", _even)],
     "09_learning_rates": [
-        ("impair_rates", lambda _: [IMPAIR], "the paper's rate, which the verdict is on"),
-        ("repair_rates", lambda _: [REPAIR], "the paper's rate, which the verdict is on"),
+        ("impair_rates", _holds("impair_rates", lambda _: [IMPAIR], "the paper's rate, which the verdict is on")),
+        ("repair_rates", _holds("repair_rates", lambda _: [REPAIR], "the paper's rate, which the verdict is on")),
     ],
-    "11_retain_share": [("shares", lambda v: [v["share_of_claim"]], "the share that the verdict is on")],
-    "12_noise_penalty": [("penalties", lambda v: [0.0, v["paper_penalty"]], "between which the claim is decided")],
-    "13_repair_steps": [("passes", lambda _: [0, 1, 2], "which the verdict is on")],
+    "11_retain_share": [("shares", _holds("shares", lambda v: [v["share_of_claim"]], "the share that the verdict is on"))],
+    "12_noise_penalty": [
+        ("penalties", _holds("penalties", lambda v: [0.0, v["paper_penalty"]], "between which the claim is decided"))
+    ],
+    "13_repair_steps": [("passes", _holds("passes", lambda _: [0, 1, 2], "which the verdict is on"))],
 }
-
-
-def _holds(grid: list[float], needed: list[float], why: str) -> None:
-    if missing := [f"{number:g}" for number in needed if number not in grid]:
-        raise ValueError(f"{' and '.join(missing)} must be in it, {why}: add what is missing")
