@@ -156,6 +156,8 @@ def tries(axis: Axes, tried: Sequence[Mapping[str, Any]]) -> None:
     axis.set_xticks(rates, [f"{rate:g}" for rate in rates])
     axis.minorticks_off()
     axis.margins(0.2)
+    low, high = axis.get_ylim()
+    axis.set_ylim(min(low, high - 20), high)  # so that two points look like little
     axis.legend()
 
 
