@@ -128,13 +128,14 @@ lint: env  ## ruff over modules, tests and notebooks, mypy over the module
 	@"$(PYTHON)" -m mypy
 
 # Not beside a worker a core: a page would have to wait too long.
-BROWSER := tests/test_in_the_browser.py
+BROWSER := tests/test_in_the_browser.py tests/test_built_site.py
 
 browser: env  ## JupyterLab and the site in Chromium, where there is one
+	@{ $(INSTALL_SITE); } || echo "Sphinx could not be installed: the tests of the site are skipped"
 	@"$(PYTHON)" -m pytest $(BROWSER)
 
 unit: env  ## unit tests and the notebooks in the smoke profile, a worker a core
-	@OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest tests --ignore $(BROWSER) -n $$(UNSIR_THREADS= UNSIR_DEVICE=cpu "$(PYTHON)" -m unsir_utils.workshop.cards) --dist worksteal
+	@OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest tests $(BROWSER:%=--ignore %) -n $$(UNSIR_THREADS= UNSIR_DEVICE=cpu "$(PYTHON)" -m unsir_utils.workshop.cards) --dist worksteal
 
 check-notebooks: env  ## nbval: do the tagged outputs of the published copy come out again?
 	@UNSIR_RESULTS=$$(mktemp -d) OMP_NUM_THREADS=$${UNSIR_THREADS:-1} "$(PYTHON)" -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=600 --nbval-sanitize-with tests/nbval.cfg results/quick/00_start_here.ipynb
@@ -148,10 +149,14 @@ readme: env  ## the generated parts of README.md, from results/
 
 site:  ## what is published as a static site, without torch and without running anything: runs/site/html
 	@$(HEALTHY) || { $(if $(OWN),$(CREATE_VENV),echo "the active environment $(ENV) has no working bin/python with pip: deactivate or repair it"; exit 1); }
-	@if [ ! -e "$(SITE_STAMP)" ] || [ requirements-site.lock -nt "$(SITE_STAMP)" ]; then \
-		echo "installing Sphinx and its theme into $(ENV)" && $(INSTALL) -r requirements-site.lock && touch "$(SITE_STAMP)"; \
-	fi
+	@$(INSTALL_SITE)
 	@"$(PYTHON)" docs/build.py "$(RUNS)/site"
+
+define INSTALL_SITE
+if [ ! -e "$(SITE_STAMP)" ] || [ requirements-site.lock -nt "$(SITE_STAMP)" ]; then \
+	echo "installing Sphinx and its theme into $(ENV)" && $(INSTALL) -r requirements-site.lock && touch "$(SITE_STAMP)"; \
+fi
+endef
 
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --no-header --no-emit-index-url
 

@@ -1,9 +1,6 @@
 """Every relative link, anchor and picture leads somewhere: in documents, notebooks, executed copies and the site."""
 
-import importlib.util
 import re
-import subprocess
-import sys
 from functools import cache
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -101,20 +98,3 @@ class Html(HTMLParser):
         self.mute += [of["src"]] if tag == "img" and not of.get("alt", "").strip() else []
         asked = of.get("src") if tag in ("script", "img", "iframe") else of.get("href") if tag == "link" else None
         self.foreign += [asked] if asked and re.match("https?:|//", asked) else []
-
-
-@pytest.mark.skipif(not importlib.util.find_spec("furo"), reason="Sphinx is not here: make site installs it")
-def test_the_site(tmp_path):
-    done = subprocess.run([sys.executable, "docs/build.py", tmp_path], cwd=REPOSITORY, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    site = tmp_path / "html"
-    pages = {page: Html(page) for page in site.rglob("*.html")}
-    assert {name + ".html" for name in ORDER} < {page.name for page in pages}
-    for page, html in pages.items():
-        assert not dead(page, relative(html.links), lambda target: pages[target].ids), page
-        assert not html.mute and not html.foreign, page
-    follows = dict(pairwise(ORDER))
-    for page in pages:
-        if page.stem in follows:
-            assert re.search(rf'class="next-page" href="(\.\./)?{follows[page.stem]}\.html"', page.read_text()), page
-    assert '"relearn"' in (site / "searchindex.js").read_text()

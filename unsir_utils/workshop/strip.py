@@ -34,7 +34,7 @@ def stripped(text: str) -> str:
     notebook = strip_output(notebook, keep_output=False, keep_count=False, keep_id=True)
     notebook.metadata = METADATA
     for cell in notebook.cells:
-        cell.metadata = {key: value for key, value in cell.metadata.items() if key in KEPT}
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key in KEPT and value}
         if FOLDED in cell.metadata.get("tags", []):
             cell.metadata["jupyter"] = {"source_hidden": True}
     return nbformat.writes(notebook) + "\n"
