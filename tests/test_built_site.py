@@ -1,4 +1,4 @@
-"""The site as a reader has it: every link leads somewhere, and in Chromium its search finds and its pages follow one another."""
+"""The site as a reader has it: its links lead somewhere; in Chromium its search finds and its pages follow one another."""
 
 import importlib.util
 import re
