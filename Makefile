@@ -50,8 +50,8 @@ RUN = $(LAUNCH) "$(PYTHON)" -m unsir_utils.workshop.run --profile $(PROFILE)
 # -jN of the command line, or a notebook a card, or, without a GPU, a core (unsir_utils/workshop/cards.py).
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$$("$(PYTHON)" -m unsir_utils.workshop.cards))
 # The longest first, so that no core waits for it at the end.
-LONG := 16_does_the_noise_matter 14_released_code 01_cifar10 15_how_little 18_what_is_left 06_efficiency 20_your_own_model 19_todays_methods 17_benchmark 02_cifar100 \
-	03_faces 07_sequential
+LONG := 16_does_the_noise_matter 18_what_is_left 01_cifar10 15_how_little 03_faces 14_released_code 06_efficiency 19_todays_methods 07_sequential \
+	02_cifar100 12_noise_penalty 00_start_here 20_your_own_model 17_benchmark 13_repair_steps 11_retain_share
 NOW_ALL := $(addprefix $(DONE)/,$(foreach name,$(LONG),$(filter $(name),$(NOTEBOOKS))) $(filter-out $(LONG),$(NOTEBOOKS)))
 
 .DEFAULT_GOAL := help

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ..data.paths import of_notebook, published_root, results_root, sentence
@@ -264,16 +265,16 @@ def averaged(records: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for name, group in groups:
         key = dict(zip(keys, name if isinstance(name, tuple) else (name,), strict=False))
-        rows.append({**key, **{c: _mean_std(group[c]) for c in values}})
+        rows.append({**key, **dict(zip(values, map(_mean_std, group.to_numpy().T), strict=True))})
     return pd.DataFrame(rows, columns=[*keys, *values])
 
 
-def _mean_std(values: pd.Series) -> str:
-    there = values.dropna()
-    if there.empty:
+def _mean_std(values: np.ndarray) -> str:
+    there = values[~np.isnan(values)]
+    if not len(there):
         return "undefined"
     told = f" ({len(values) - len(there)} undefined)" if len(there) < len(values) else ""
-    return f"{there.mean():.6g}" + (f" ± {there.std():.3g}" if len(there) > 1 else "") + told
+    return f"{there.mean():.6g}" + (f" ± {there.std(ddof=1):.3g}" if len(there) > 1 else "") + told
 
 
 def _numbers(path: Path) -> dict[str, str]:
