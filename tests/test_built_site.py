@@ -64,6 +64,7 @@ def test_every_link_of_the_site_leads_somewhere(site):
     for page in pages:
         if page.stem in follows:
             assert re.search(rf'class="next-page" href="(\.\./)?{follows[page.stem]}\.html"', page.read_text()), page
+    assert '"relearn"' in (site / "searchindex.js").read_text()
 
 
 @WITH_CHROMIUM

@@ -24,6 +24,8 @@ WRONG = [  # in every notebook that has the parameter, of the type that it has t
     ("forget", [], "name at least one"),
     ("requests", [[10**6]], "out of range"),
     ("n_forget", {"ResNet10": [10**6]}, "at most"),
+    ("n_forget", {"ResNet10": []}, "it is empty: name at least one"),
+    ("numbers", [], "it is empty: name at least one"),
     ("data", "cifar1000", "unknown data set"),
     ("data", {"name": "shapes", "classes": 3}, "unknown settings of the data: classes; choose among"),
     ("data", "shapes", "expected a dict"),

@@ -105,6 +105,7 @@ def _n_forget(value: dict[str, list[int]], data: Sets) -> None:
 
 
 def _numbers_of_classes(value: list[int], data: Sets) -> None:
+    _some(value)
     classes = _classes_of(data)
     for number in value:
         _count("number of forget classes", number, most=classes - 1 if classes else None)
