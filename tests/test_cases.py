@@ -252,7 +252,7 @@ def rewritten(function, old, new):
         (study, "best_record", "tolerance, 0.0", "tolerance, 1.0"),
         (metrics, "normalised_entropy", "min(1.0", "min(2.0"),
         (baselines, "_posterior", "1e2 if head", "1e1 if head"),
-        (forget_set, "_endless", "shuffled", "batches"),
+        (samples.Samples, "endless", "shuffled", "batches"),
         (training, "flush_tiny_weights", "TINY, 0", "TINY, 1"),
         (samples.Samples, "inputs", "div_(255)", "div_(256)"),
         (models, "_block", "inplace=True", "inplace=False"),

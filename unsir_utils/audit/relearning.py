@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..engine import checks
 from ..engine.samples import Samples
@@ -43,11 +43,6 @@ def relearned(
     model = copy.deepcopy(model).requires_grad_(True)
     optimiser = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
     with seeded(seed, few.device):
-        batches = islice(_endless(few, batch_size), steps)
+        batches = islice(few.endless(batch_size), steps)
         one_epoch(Unmasked(model, few.inputs(slice(0, 2)), shift), batches, optimiser, train_mode=False)
     return model
-
-
-def _endless(samples: Samples, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    while True:
-        yield from samples.shuffled(size)

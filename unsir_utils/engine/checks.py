@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -183,6 +183,13 @@ def counts(*, least: int = 1, **numbers: int) -> None:
     for name, number in numbers.items():
         if not (_is_whole(number) and number >= least):
             raise ValueError(f"{name} is {number}: expected a whole number of at least {least}")
+
+
+def known(what: str, given: Iterable[str], known: Collection[str]) -> None:
+    """Raises ValueError for what is given and not known."""
+    if unknown := sorted(set(given) - set(known)):
+        choices = f"choose among {', '.join(sorted(known))}" if known else "there are none"
+        raise ValueError(f"unknown {what}: {', '.join(unknown)}; {choices}")
 
 
 def batchnorm(mode: str) -> None:

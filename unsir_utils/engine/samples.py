@@ -151,6 +151,11 @@ class Samples:
             index = on(self.device, index)
             yield self.inputs(index), self.labels[index]
 
+    def endless(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """`shuffled` over and over, each pass in an order of its own."""
+        while True:
+            yield from self.shuffled(size)
+
     def _among(self, classes: Iterable[int]) -> Tensor:
         among = checks.classes(classes, self.n_classes)
         return torch.isin(self.labels, torch.tensor(among, dtype=torch.int64, device=self.device))

@@ -6,7 +6,7 @@ public code; what these leave open is said to be ours. Where paper and code diff
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -57,7 +57,7 @@ def neggrad_plus(
     checks.shares(alpha=alpha)
 
     def passes(student, _):
-        beside = _endless(forget, batch_size)
+        beside = forget.endless(batch_size)
 
         def objective(z: Tensor, y: Tensor) -> Tensor:
             x_f, y_f = next(beside)
@@ -66,11 +66,6 @@ def neggrad_plus(
         return [(retain.shuffled(batch_size), objective)]
 
     return run_passes(model, passes, sgd(lr), epochs=epochs, seed=seed)
-
-
-def _endless(samples: Samples, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    while True:
-        yield from samples.shuffled(size)
 
 
 def random_labels(

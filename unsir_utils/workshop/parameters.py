@@ -65,13 +65,8 @@ def _data(value: str | dict) -> Sets:
     one: dict[str, Any] = {"name": value} if isinstance(value, str) else value
     sets: dict[str, dict[str, Any]] = {"": one} if "name" in one else one
     for settings in sets.values():
-        _keys("settings of the data", settings, inspect.signature(load).parameters)
+        checks.known("settings of the data", settings, inspect.signature(load).parameters)
     return {network: load_once(**settings) for network, settings in sets.items()}
-
-
-def _keys(what: str, given: Iterable[str], known: Collection[str]) -> None:
-    if unknown := sorted(set(given) - set(known)):
-        raise ValueError(f"unknown {what}: {', '.join(unknown)}; choose among {', '.join(sorted(known))}")
 
 
 def _classes_of(data: Sets) -> int | None:
@@ -181,7 +176,7 @@ def _pairs(value: list[dict] | dict, data: Sets) -> None:
 
 
 def _recipe(value: dict, _: Sets) -> None:
-    _keys("settings of the recipe", value, Recipe.__dataclass_fields__)
+    checks.known("settings of the recipe", value, Recipe.__dataclass_fields__)
     Recipe(**value)
 
 
@@ -191,7 +186,7 @@ def _recipes(value: dict[str, dict], data: Sets) -> None:
 
 
 def _relearning(value: dict[str, Any], _: Sets) -> None:
-    _keys("settings of relearning", value, LEAST)
+    checks.known("settings of relearning", value, LEAST)
     for name, number in value.items():
         _count(name, number, least=LEAST[name])
 

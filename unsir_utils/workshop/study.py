@@ -9,7 +9,7 @@ import copy
 import inspect
 import math
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -105,18 +105,11 @@ class Scenario:
 
 def scenario(data: dict, recipe: dict, forget: Iterable[int], **settings: int) -> Scenario:
     """A Scenario from what a parameters cell holds: two dicts and a list. Raises ValueError for a setting that is none."""
-    _known("settings of the data", data, inspect.signature(load).parameters)
-    _known("settings of the recipe", recipe, [field.name for field in fields(Recipe)])
-    _known("settings of the scenario", settings, ["retain_per_class", "seed"])
+    checks.known("settings of the data", data, inspect.signature(load).parameters)
+    checks.known("settings of the recipe", recipe, [field.name for field in fields(Recipe)])
+    checks.known("settings of the scenario", settings, ["retain_per_class", "seed"])
     named = checks.forget_classes(forget)
     return Scenario(tuple(sorted(data.items())), Recipe(**recipe), tuple(named), **settings)
-
-
-def _known(what: str, given: Iterable[str], known: Collection[str]) -> None:
-    """Raises ValueError for what is given and not known."""
-    if unknown := sorted(set(given) - set(known)):
-        choices = f"choose among {', '.join(sorted(known))}" if known else "there are none"
-        raise ValueError(f"unknown {what}: {', '.join(unknown)}; {choices}")
 
 
 def _trained(recipe: Recipe, data: tuple[tuple, ...]) -> Trained:
@@ -219,7 +212,7 @@ NOISE_OPTIONS = {
 
 def learned_noise(s: Scenario, **options: object) -> Noise:
     """What `learn_noise` finds for the scenario, learned now if no notebook has asked for it. options: as of `unsir`."""
-    _known("options of the noise", options, NOISE_OPTIONS)
+    checks.known("options of the noise", options, NOISE_OPTIONS)
     return _noise(s, options)[0][0]
 
 
@@ -336,7 +329,7 @@ def _options(kernel: Callable) -> set[str]:
 def _check_options(method: str, *given: dict) -> None:
     """Raises ValueError for an option that the method has not, or that is given twice."""
     names = [name for options in given for name in options]
-    _known(f"options of {method}", names, options_of(method))
+    checks.known(f"options of {method}", names, options_of(method))
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"options of {method} are given twice: {', '.join(twice)}; give each once")
 
@@ -390,7 +383,7 @@ def relearn(model: nn.Module, s: Scenario, *, watched: int, steps_cap: int, **op
     None past the cap; nan for a diverged network, whose A_Df is nan, too. Whoever holds a masked model holds its network:
     the mask is taken off first.
     """
-    _known("options of relearning", options, RELEARNING)
+    checks.known("options of relearning", options, RELEARNING)
     model = model.network if isinstance(model, MaskedLogits) else model
     original, train, forget = s.original, s.loaded.train, s.forget_set.draw(-(-watched // len(s.forget)))
     if not _defined(metrics.predictions(model, forget)):
@@ -421,7 +414,7 @@ def outcomes(
 def check_comparison(methods: dict[str, Method], relearning: dict | None) -> None:
     for method, options in methods.values():
         _check_options(method, options)
-    _known("options of relearning", relearning or {}, RELEARNING)
+    checks.known("options of relearning", relearning or {}, RELEARNING)
 
 
 def sweep(
@@ -441,11 +434,11 @@ def sweep(
     """
     check_comparison(methods, relearning)
     taken = set().union(*(options_of(method) for method, _ in methods.values()))
-    _known("arguments of the sweep", request, ASKED)
+    checks.known("arguments of the sweep", request, ASKED)
     cases = []
     for seed in seeds:
         for setting in settings:
-            _known("settings of the sweep", setting, {*ASKED, *taken, *labels})
+            checks.known("settings of the sweep", setting, {*ASKED, *taken, *labels})
             own = {name: [m, {**options, **_taken(m, setting)}] for name, (m, options) in methods.items()}
             asked = {**request, **{k: v for k, v in setting.items() if k in ASKED}, "seed": seed}
             scenario(**asked)
