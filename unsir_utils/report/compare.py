@@ -389,7 +389,7 @@ def report(profile: str, names: list[str] | None = None) -> tuple[str, int]:
     _write(here / "comparison.csv", every)
     more = [f"  and {len(moved) - SHOWN} more"] if len(moved) > SHOWN else []
     sums = [_sum(words, totals[kind], [d for d in every if d.kind == kind]) for kind, words in KINDS.items() if totals[kind]]
-    rests = f"spreads between machines from {runs} other runs" if runs else "no spread between machines is recorded"
+    rests = f"runs that the spread between machines is from: {runs}" if runs else "no spread between machines is recorded"
     about = [f"{rests}; every cell that differs: {os.path.relpath(here / 'comparison.csv')}"]
     parts = [[f"compared with results/{profile}:"], lines, absent, [f"  {d}" for d in moved[:SHOWN]], more, sums, about]
     return "\n".join(line for part in parts for line in part), len(moved)
