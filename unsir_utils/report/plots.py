@@ -157,7 +157,7 @@ def tries(axis: Axes, tried: Sequence[Mapping[str, Any]]) -> None:
     axis.minorticks_off()
     axis.margins(0.2)
     low, high = axis.get_ylim()
-    axis.set_ylim(min(low, high - 20), high)  # so that two points look like little
+    axis.set_ylim(min(low, high - 20), high + 2)  # so that two points look like little, and no marker is cut
     axis.legend()
 
 
