@@ -16,7 +16,7 @@ import torch
 
 from unsir_utils import metrics
 from unsir_utils.engine import samples, training
-from unsir_utils.methods import baselines, forget_set
+from unsir_utils.methods import baselines
 from unsir_utils.workshop import cases, identity, models, provenance, study
 from unsir_utils.workshop.cases import drop_cases, run_cases
 from unsir_utils.workshop.provenance import ASKED_FOR, tell
