@@ -160,7 +160,7 @@ def test_a_spread_as_wide_as_the_number_s_meaning_checks_nothing_and_says_so(bot
     change(both[1] / "tables/01_a.csv", ">20", "4")
     compare.record_spreads("quick", [other, both[1]])
     text, n = compare.report("quick")
-    assert n == 0 and "1 too noisy to say" in text and "is from: 2" in text
+    assert n == 0 and "1 too noisy to say" in text and "runs that the spread between machines is from: 2;" in text
 
 
 def test_the_report_counts_and_names(both, monkeypatch):
