@@ -8,7 +8,7 @@ from unsir_utils.workshop import audits as module
 from unsir_utils.workshop import store
 from unsir_utils.workshop.audits import Half, attacked, audits, outcomes_audited, shadow
 from unsir_utils.workshop.cases import run_cases
-from unsir_utils.workshop.study import outcomes, scenario
+from unsir_utils.workshop.study import Method, by_replicate, outcomes, scenario
 from unsir_utils.workshop.timing import unsir_passes
 
 REQUEST = {
@@ -66,9 +66,21 @@ def test_beside_the_outcomes_stands_what_the_audit_finds_and_what_it_cost():
     assert whole <= found.passes["UNSIR"] <= whole + 12  # and a few images that the arguments are checked with
 
 
-def test_without_settings_nothing_is_audited():
-    (record,) = outcomes_audited({"Original": ["Original", {}]}, [1], **REQUEST, seed=1)
-    assert not set(TELLING) & set(record) and record["passes"] == 0
+def test_replicates_name_their_network_and_ask_once_what_no_seed_changes():
+    methods = {network: {"Original": Method("Original"), "UNSIR": Method("UNSIR")} for network in (4, 7)}
+    request = {name: value for name, value in REQUEST.items() if name != "recipe"}
+    cases = by_replicate(methods, [[4, 0], [7, 1], [4, 2]], REQUEST["recipe"], {"at": 0.1}, **request)
+    asked = [(c["recipe"]["seed"], c["seed"], [*c["methods"]], c["setting"]) for c in cases]
+    assert asked == [
+        (4, 0, ["Original", "UNSIR"], {"at": 0.1, "trained": 4}),
+        (4, 2, ["UNSIR"], {"at": 0.1, "trained": 4}),
+        (7, 1, ["Original", "UNSIR"], {"at": 0.1, "trained": 7}),
+    ]
+
+
+def test_every_record_has_the_setting_of_its_case():
+    (record,) = outcomes_audited({"Original": ["Original", {}]}, [1], SETTINGS, {"trained": 5}, **REQUEST, seed=1)
+    assert record["trained"] == 5 and record["passes"] == 0 and {*TELLING} <= {*record}
 
 
 def test_twins_were_trained_on_opposite_halves_of_the_class_and_on_all_the_rest():

@@ -59,6 +59,8 @@ OFF_THE_GRID = [
     ("11_retain_share", {"shares": [0.3]}, "0.1 must be in it"),
     ("12_noise_penalty", {"penalties": [0.1]}, "0 must be in it"),
     ("13_repair_steps", {"passes": [0, 5]}, "1 and 2 must be in it"),
+    ("18_what_is_left", {"sweep_replicates": [[2, 0]]}, r"network 2 is none of those in replicates, \[0\]"),
+    ("18_what_is_left", {"retrainings": [1, 0]}, "0 is the seed of an original"),
 ]
 
 

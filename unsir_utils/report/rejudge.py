@@ -69,6 +69,11 @@ def _in_turn(read: Records, p: dict) -> list[Test]:
     return claims.in_turn(read("records"), images_of(p["data"])[0] * asked, asked)
 
 
+def _todays_methods(read: Records, p: dict) -> list[Test]:
+    records, first = read("records"), p["requests"][0]
+    return claims.keeps_as_much(records[records.forgotten == str(first)], images_of(p["data"])[0] * len(first))
+
+
 def _rates(read: Records, p: dict) -> list[Test]:
     step = 100 / (images_of(p["data"])[0] * len(p["forget"]))
     return claims.rates(read("records"), read("originals"), tuple(PAPER_RATES.values()), step)
@@ -90,7 +95,7 @@ JUDGED: dict[str, Callable[[Records, dict], list[Test]]] = {
     "13_repair_steps": partial(_forget_images, claims.heals),
     "14_released_code": lambda read, p: claims.slips(read("records"), 100 / images_of(p["data"])[0]),
     "15_how_little": lambda read, p: claims.presets(read("confirmed_records"), 100 / images_of(p["data"])[0]),
-    "19_todays_methods": partial(_forget_images, claims.keeps_as_much),
+    "19_todays_methods": _todays_methods,
     "20_your_own_model": lambda read, p: claims.choice_lands(read("records")),
     "16_does_the_noise_matter": lambda read, p: claims.noise_matters(read("records"), images_of(p["data"])[0]),
     "18_what_is_left": lambda read, p: claims.recoverable(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..audit.features import read
 from ..audit.membership import margins, u_lira
-from ..audit.what_is_left import TELLING, Look, Read, Yardstick, measured
+from ..audit.what_is_left import TELLING, Look, Yardstick, measured
 from ..data.sets import Data
 from .provenance import state
 from .store import Trained, trained
@@ -49,26 +49,29 @@ def audits(
 
 
 def outcomes_audited(
-    methods: dict[str, Method], retrainings: list[int], settings: dict | None = None, **request
+    methods: dict[str, Method],
+    retrainings: list[int],
+    settings: dict | None = None,
+    setting: dict | None = None,
+    **request,
 ) -> list[dict]:
     """A case: one record a method: `study.measure`; the audit's numbers of TELLING; what it cost, seconds and passes.
 
     passes: images that go through the network or a copy of it, forward and, most of them, back. Of Retrain its epochs'.
-    methods and request: as in `study.outcomes`. retrainings and settings: as in `audits`, one network or more: the row
-    Retrain is the floor, the row Original the ceiling. Without settings nothing is audited.
+    methods, setting and request: as in `study.outcomes`. retrainings and settings: as in `audits`, one network or more: the
+    row Retrain is the floor, the row Original the ceiling.
     """
     s, records = _asked(methods, retrainings, request), []
-    look, others = None, list[Read]()
-    if settings is not None:
-        look = Look(s.loaded.train, s.loaded.test, s.forget, **settings)
-        others = [look.read(network) for network in _networks(s, retrainings)[1:]]
+    look = Look(s.loaded.train, s.loaded.test, s.forget, **(settings or {}))
+    others = [look.read(network) for network in _networks(s, retrainings)[1:]]
     for label, (method, options) in methods.items():
         passes = _of_noise(s, method, options)
         with _counting(s.original) as images:
             model, seconds = apply(method, s, **options)
             passes += s.recipe.epochs * len(s.retain) if method == "Retrain" else sum(images)
-        told = measured(look.read(model), others, TELLING) if look else {}
-        records.append({"method": label, **measure(model, s), **told, "passes": passes, "seconds": seconds})
+        told = measured(look.read(model), others, TELLING)
+        about = {**(setting or {}), "method": label}
+        records.append({**about, **measure(model, s), **told, "passes": passes, "seconds": seconds})
     return records
 
 

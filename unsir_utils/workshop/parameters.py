@@ -224,7 +224,7 @@ RULES: list[tuple[str, type, Rule]] = [  # the first whose pattern fits the name
     (r"folds", list, _folds),
     (r"relearning", dict, _relearning),
     (r"seed|other_start", int, lambda value, _: _count("seed", value, least=0)),
-    (r"replicates", list, _replicates),
+    (r"\w*replicates", list, _replicates),
     (r"\w+_rates", list, _numbers),
     (r"shares", list, _shares),
     (r"penalties|passes", list, _from_zero),
@@ -253,6 +253,21 @@ def _even(values: dict) -> None:
         raise ValueError(f"the {total} images of noise_total cannot be shared evenly by {' or '.join(odd)} classes")
 
 
+def _originals(values: dict) -> set[int]:
+    return {network for network, _ in values["replicates"]}
+
+
+def _of_an_original(values: dict) -> None:
+    if other := sorted({network for network, _ in values["sweep_replicates"]} - _originals(values)):
+        known = sorted(_originals(values))
+        raise ValueError(f"network {other[0]} is none of those in replicates, {known}: name one of these")
+
+
+def _of_no_original(values: dict) -> None:
+    if both := sorted(_originals(values) & {*values["retrainings"]}):
+        raise ValueError(f"{both[0]} is the seed of an original, which is audited when retrained: leave it out")
+
+
 IMPAIR, REPAIR = PAPER_RATES.values()
 TOGETHER: dict[str, list[tuple[str, Callable[[dict], None]]]] = {  # what one parameter must be beside the others
     "06_efficiency": [("numbers", _even)],
@@ -265,4 +280,5 @@ TOGETHER: dict[str, list[tuple[str, Callable[[dict], None]]]] = {  # what one pa
         ("penalties", _holds("penalties", lambda v: [0.0, v["paper_penalty"]], "between which the claim is decided"))
     ],
     "13_repair_steps": [("passes", _holds("passes", lambda _: [0, 1, 2], "which the verdict is on"))],
+    "18_what_is_left": [("sweep_replicates", _of_an_original), ("retrainings", _of_no_original)],
 }

@@ -299,6 +299,25 @@ def by_seed(methods: dict[str, Method], seeds: list[int], **request: object) -> 
     return [dict(**request, seed=seed, methods=methods if seed == seeds[0] else seeded) for seed in seeds]
 
 
+def by_replicate(
+    methods: dict[int, dict[str, Method]],
+    replicates: list[list[int]],
+    recipe: dict,
+    setting: dict | None = None,
+    **request: object,
+) -> list[dict]:
+    """As `by_seed`, on each network. methods: by its recipe's seed, which its records have as `trained`.
+
+    replicates: pairs, the recipe's seed and the unlearning's. setting: stands in every record, too.
+    """
+    cases = []
+    for network in dict.fromkeys(network for network, _ in replicates):
+        seeds = [seed for of, seed in replicates if of == network]
+        on = {"recipe": {**recipe, "seed": network}, "setting": {**(setting or {}), "trained": network}}
+        cases += by_seed(methods[network], seeds, **request, **on)
+    return cases
+
+
 KERNELS: dict[str, list[Callable]] = {
     **{label: [rival.kernel] for label, rival in RIVALS.items()},
     "Fisher": [fisher_forgetting],
