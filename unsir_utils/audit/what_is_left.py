@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import pandas as pd
 from scipy import stats
@@ -118,23 +119,41 @@ TESTS: dict[str, Test] = {
 TELLING = ("linear probe", "logit recovered", "relearned", "told by a classifier")
 
 
-@dataclass(frozen=True, eq=False)
-class Audit:
-    """What `audit` found: a table in Jupyter and in a terminal.
+class Placed(TypedDict):
+    """A network between retrained networks and the original, in one test.
 
-    records: one a test, in the order of TESTS.
-        test, asks, of, unit: which, see `Test`.
-        value: of the audited network. floor: the retrained networks' mean. ceiling: the original's.
-        bound: 95 % of further retrained networks lie before it on the way from floor to ceiling, by Student's prediction
-            interval of the retrained networks' values (`Test.spread`); nan where they have no spread.
-        position: 0 at the floor, 1 at the ceiling, or beyond either. nan where the test cannot tell.
-        verdict: "passes" up to the bound, as a retrained network does; "fails" beyond it; "cannot tell" where the original
-            passes as well, or there is no bound; "undefined" where a network has diverged.
+    value: of the audited network. floor: the retrained networks' mean. ceiling: the original's.
+    bound: 95 % of further retrained networks lie before it on the way from floor to ceiling, by Student's prediction
+        interval of the retrained networks' values (`Test.spread`); nan where they have no spread.
+    position: 0 at the floor, 1 at the ceiling, or beyond either. nan where the test cannot tell.
+    verdict: "passes" up to the bound, as a retrained network does; "fails" beyond it; "cannot tell" where the original
+        passes as well, or there is no bound; "undefined" where a network has diverged.
     """
 
-    records: list[dict]
+    value: float
+    floor: float
+    ceiling: float
+    bound: float
+    position: float
+    verdict: str
 
-    def __getitem__(self, test: str) -> dict:
+
+class Record(Placed):
+    """test, asks, of, unit: which test, see `Test`."""
+
+    test: str
+    asks: str
+    of: str
+    unit: str
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What `audit` found: a table in Jupyter and in a terminal. records: one a test, in the order of TESTS."""
+
+    records: list[Record]
+
+    def __getitem__(self, test: str) -> Record:
         """The record of a test."""
         return next(record for record in self.records if record["test"] == test)
 
@@ -276,14 +295,14 @@ class Yardstick:
         values = measured(self.look.read(model), self.retrained)
         return Audit([self._record(name, value) for name, value in values.items()])
 
-    def _record(self, name: str, value: float) -> dict:
+    def _record(self, name: str, value: float) -> Record:
         test = TESTS[name]
-        about = {"test": name, "asks": test.asks, "of": test.of, "unit": test.unit}
-        return {**about, **placed(value, [found[name] for found in self.floors], self.ceilings[name], test)}
+        found = placed(value, [floors[name] for floors in self.floors], self.ceilings[name], test)
+        return {"test": name, "asks": test.asks, "of": test.of, "unit": test.unit, **found}
 
 
-def placed(value: float, floors: Sequence[float], ceiling: float, test: Test) -> dict:
-    """The numbers and the verdict of a record, see `Audit`. floors: of the retrained networks."""
+def placed(value: float, floors: Sequence[float], ceiling: float, test: Test) -> Placed:
+    """The numbers and the verdict of a record. floors: of the retrained networks."""
     n, floor, spread = len(floors), sum(floors) / len(floors), test.spread(floors)
     towards = math.copysign(1, ceiling - floor)
     room = math.nan if math.isnan(spread) else max(spread, test.step)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TypeAlias
+from typing import TypeAlias, TypedDict
 
 import pandas as pd
 from scipy.stats import t
@@ -195,8 +195,26 @@ def combined(outcomes: Sequence[str], any_of: bool = False) -> str:
     return rest if outcomes else UNDEFINED
 
 
-def judge(tests: Sequence[Test]) -> list[dict[str, str]]:
-    """A line of text cells for each test: what was measured, the verdict, and what the noise has to do with it.
+Finding = TypedDict(
+    "Finding",
+    {
+        "claim": str,  # of claims.yaml
+        "tested": str,
+        "measured": str,  # of the criterion on which the verdict hangs
+        "holds if": str,
+        "criteria": str,  # how many came out how, where there are several
+        "replicates": str,
+        "would decide": str,
+        "the noise adds": str,
+        "controls": str,
+        "noise needed": str,
+        "verdict": str,
+    },
+)
+
+
+def judge(tests: Sequence[Test]) -> list[Finding]:
+    """A line of text for each test: what was measured, the verdict, and what the noise has to do with it.
 
     All criteria of all tests of one claim are looks at it, corrected by Holm; controls are judged at the same level.
     """
@@ -251,7 +269,7 @@ class _Judged:
         return UNDEFINED if self.test.why_not else combined(self.outcomes, self.test.any_of)
 
     @property
-    def line(self) -> dict[str, str]:
+    def line(self) -> Finding:
         verdict, same = self.verdict, self.by_control("without", "images")
         worse = [name for name, found in same.items() if found == FAILS or self.shown_worse(name)]
         as_well = [name for name, found in same.items() if found == HOLDS and name not in worse]

@@ -19,7 +19,7 @@ from ..data.sets import DRAWN_FOR_TEST
 from ..settings import PAPER_RATES
 from ..workshop.profiles import parameters
 from . import claims
-from .judge import Test, judge
+from .judge import Finding, Test, judge
 from .paper import FORMER_NAMES
 from .tables import Results
 
@@ -104,7 +104,7 @@ JUDGED: dict[str, Callable[[Records, dict], list[Test]]] = {
 }
 
 
-def lines(notebook: str, profile: str, folder: Path) -> list[dict[str, str]]:
+def lines(notebook: str, profile: str, folder: Path) -> list[Finding]:
     """The findings of a notebook, from the tables and numbers that it saved in `folder`."""
 
     def read(name: str) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from ..workshop.parameters import checked
 from ..workshop.profiles import DEFAULT, MINE, changed, folder_of
 from ..workshop.provenance import environment, networks_asked_for
 from . import compare
-from .judge import Test, judge
+from .judge import Finding, Test, judge
 from .latex import latex
 from .paper import AT_PAPERS_RATES, paper_cells, paper_speed
 
@@ -31,7 +31,7 @@ class Results:
 
     def __init__(self, notebook: str, profile: str) -> None:
         self.notebook, self.profile = notebook, profile
-        self.lines: list[dict[str, str]] = []  # what `judged` found
+        self.lines: list[Finding] = []  # what `judged` found
         self.folder = results_root() / profile
         self.parameters: dict[str, Any] = {}
         self.changes: dict[str, Any] = {}  # of them, from the profile's
@@ -83,7 +83,7 @@ class Results:
         replaced = [name for name, tested_on in GRIDS.items() if name in self.changes and tested_on(test)]
         return replace(test, why_not=f"no verdict: {' and '.join(replaced)} replaced") if replaced else test
 
-    def findings(self, lines: list[dict], caption: str, timed: bool = False) -> str:
+    def findings(self, lines: Sequence[Finding], caption: str, timed: bool = False) -> str:
         """Saves what `judge` returned, for 99_report to gather; returns what decides as a Markdown table."""
         frame = pd.DataFrame(lines)
         self.table(frame, caption, "findings", timed)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import pandas as pd
 import torch
@@ -359,11 +359,30 @@ def apply(method: str, s: Scenario, **options) -> tuple[nn.Module, float]:
     return METHODS[method](s, **options)
 
 
-def measure(model: nn.Module, s: Scenario) -> dict:
-    """A_Dr and A_Df in % on the test set, and how the predictions on its forget samples are spread.
+class Accuracies(TypedDict):
+    """In %, see `metrics.retain_forget_accuracy`; nan for a diverged network."""
 
-    All nan for a diverged network, one with a nan among its logits: it has not forgotten, it is undefined.
-    """
+    A_Dr: float
+    A_Df: float
+
+
+class Measured(Accuracies):
+    """How the predictions on the forget samples are spread: normalised entropy, and the share of the class named most."""
+
+    entropy: float
+    largest_share: float
+
+
+class Relearned(TypedDict):
+    """Relearn time by both definitions: None past the cap, nan for a diverged network."""
+
+    relearn_epochs: float | None
+    relearn_steps: float | None
+
+
+def measure(model: nn.Module, s: Scenario) -> Measured:
+    """On the test set. All nan for a diverged network, one with a nan among its logits: it has not forgotten, it is
+    undefined."""
     test = s.loaded.test
     predicted = metrics.predictions(model, test)
     spread = _among(predicted, test, s.forget).bincount(minlength=test.n_classes).double() if _defined(predicted) else None
@@ -374,18 +393,19 @@ def measure(model: nn.Module, s: Scenario) -> dict:
     }
 
 
-def validate(model: nn.Module, s: Scenario) -> dict:
-    """A_Dr and A_Df in % on the validation part: what settings are chosen by. nan for a diverged network."""
+def validate(model: nn.Module, s: Scenario) -> Accuracies:
+    """On the validation part: what settings are chosen by."""
     return _accuracies(metrics.predictions(model, s.loaded.validation), s.loaded.validation, s.forget)
 
 
-def _accuracies(predicted: Tensor, samples: Samples, forget: tuple[int, ...]) -> dict:
+def _accuracies(predicted: Tensor, samples: Samples, forget: tuple[int, ...]) -> Accuracies:
     """As `metrics.retain_forget_accuracy`, from predictions that stand already."""
     if not _defined(predicted):
         return {"A_Dr": math.nan, "A_Df": math.nan}
     hit = (predicted == samples.labels).double()
     others = [c for c in range(samples.n_classes) if c not in forget]
-    return {name: 100 * _among(hit, samples, of).mean().item() for name, of in (("A_Dr", others), ("A_Df", forget))}
+    of_retain, of_forget = (100 * _among(hit, samples, of).mean().item() for of in (others, forget))
+    return {"A_Dr": of_retain, "A_Df": of_forget}
 
 
 def _among(values: Tensor, samples: Samples, classes: Iterable[int]) -> Tensor:
@@ -396,11 +416,10 @@ def _defined(predicted: Tensor) -> bool:
     return bool((predicted >= 0).all())
 
 
-def relearn(model: nn.Module, s: Scenario, *, watched: int, steps_cap: int, **options) -> dict:
-    """Relearn time by both definitions. watched: forget training samples that are looked at.
+def relearn(model: nn.Module, s: Scenario, *, watched: int, steps_cap: int, **options) -> Relearned:
+    """watched: forget training samples that are looked at.
 
-    None past the cap; nan for a diverged network, whose A_Df is nan, too. Whoever holds a masked model holds its network:
-    the mask is taken off first.
+    Whoever holds a masked model holds its network: the mask is taken off first.
     """
     checks.known("options of relearning", options, RELEARNING)
     model = model.network if isinstance(model, MaskedLogits) else model
@@ -425,8 +444,9 @@ def outcomes(
     check_comparison(methods, relearning)
     for label, (method, options) in methods.items():
         model, seconds = apply(method, s, **options)
-        again = relearn(model, s, **relearning) if relearning else {}
-        records.append({**(setting or {}), "method": label, **measure(model, s), **again, "seconds": seconds})
+        record = {**(setting or {}), "method": label, **measure(model, s)}
+        again = relearn(model, s, **relearning) if relearning else None
+        records.append(record | (again or {}) | {"seconds": seconds})
     return records
 
 
