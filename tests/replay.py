@@ -33,7 +33,7 @@ from torch import nn
 
 from unsir_utils.own import choose, forgetting
 from unsir_utils.report import plots
-from unsir_utils.workshop import cases, models, profiles, run, store, study
+from unsir_utils.workshop import audits, cases, models, profiles, run, store, study
 
 Records = list[dict]
 Transformation = Callable[[dict, dict], dict | None]  # (a record, its case) -> another record, or none
@@ -185,12 +185,18 @@ def _outputs(source: str, name: str, namespace: dict) -> Iterator[nbformat.Noteb
         yield new_output("error", ename=type(error).__name__, evalue=str(error), traceback=format_exception(error))
 
 
+def _forget_networks() -> None:
+    for kept in (study._trained_once, study._learned, audits._yardstick):
+        kept.cache_clear()
+
+
 @contextmanager
 def _stubbed(run_cases: Callable, shown: list[str], folder: Path, networks: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         patch.setattr(cases, "run_cases", run_cases)
         patch.setattr(study, "run_cases", run_cases)
         patch.setattr(study.Scenario, "accuracy", 90.0)  # the networks are small and have hardly learned
+        _forget_networks()  # those that another test built as they are
         for architecture in models.ARCHITECTURES:
             # by its name, not its place: what is kept from another day must still fit
             patch.setitem(models.ARCHITECTURES, architecture, _small(4 + sum(map(ord, architecture)) % 16))
@@ -209,6 +215,7 @@ def _stubbed(run_cases: Callable, shown: list[str], folder: Path, networks: Path
         warnings.simplefilter("ignore", PendingDeprecationWarning)
         yield
         plt.close("all")
+    _forget_networks()
 
 
 def _draw(figure: Figure, path: Path, **options) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..audit.features import read
 from ..audit.membership import margins, u_lira
+from ..audit.parts import by_part
 from ..audit.what_is_left import TELLING, Look, Yardstick, measured
 from ..data.sets import Data
 from .provenance import state
@@ -28,7 +29,7 @@ def audits(
     setting: dict | None = None,
     **request,
 ) -> list[dict]:
-    """A case: one record a method and test of the audit, with the method's A_Dr and A_Df.
+    """A case: one record a method and test of the audit, with the method's A_Dr, A_Df and `audit.parts.by_part`.
 
     methods, setting and request: as in `study.outcomes`.
     retrainings: recipe seeds of the retrained networks, two or more. Retrain as a method has the original's recipe seed,
@@ -40,10 +41,13 @@ def audits(
     _networks(s, retrainings)  # so that a case knows of them where the yardstick stands already
     same = replace(s, seed=0, retain_per_class=1)
     yardstick = _yardstick(same, tuple(retrainings), tuple((settings or {}).items()), state(dict(s.data)["name"]))
+    unseen = s.loaded.test.only(s.forget)
+    before = read(s.original, unseen)
     for label, (method, options) in methods.items():
         model, _ = apply(method, s, **options)
         found = measure(model, s)
         about = {**(setting or {}), "method": label, "A_Dr": found["A_Dr"], "A_Df": found["A_Df"]}
+        about |= by_part(read(model, unseen), before, s.forget)
         records += [{**about, **record} for record in yardstick.audit(model).records]
     return records
 
