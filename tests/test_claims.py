@@ -147,7 +147,7 @@ def test_nearer_with_more_classes_compares_the_largest_with_the_smallest_request
 @pytest.mark.parametrize(("accuracy", "verdict"), [(75.0, NOT_THE_NOISE), (48.4, UNDEFINED)])
 def test_a_network_that_hardly_learned_is_no_test(accuracy, verdict):
     frame = table(GOOD, GOOD, **ORIGINAL)
-    lines = judge(claims.works_on("R", frame, accuracy, 1000, 10))
+    lines = judge(claims.works_on_each(frame, {"R": accuracy}, {"R": 1000}, {"R": 10}))
     assert lines[0]["verdict"] == verdict and (accuracy > 70 or "48.4 %" in lines[0]["measured"])
 
 
@@ -389,7 +389,7 @@ def test_near_the_original_needs_both():
 
 ALL = {
     "tables": (lambda f: claims.tables(f, 3, 100, 10), table(GOOD, BAD, **ORIGINAL, FineTune=GOOD, Fisher=BAD)),
-    "works_on": (lambda f: claims.works_on("R", f, 80.0, 100, 10), table(GOOD, BAD, **ORIGINAL)),
+    "works_on": (lambda f: claims.works_on_each(f, {"R": 80.0}, {"R": 100}, {"R": 10}), table(GOOD, BAD, **ORIGINAL)),
     "spread": (lambda f: claims.spread(f, 100), per_seed(UNSIR, "largest_share", 0.1, 0.2, 0.3)),
     "gaze": (claims.looks_away, pd.concat([gaze([0.1, 0.2, 0.3]), gaze([0.1], "Retrain")])),
     "noise_takes": (lambda f: [claims.noise_takes(f, "[0]")], PAIRS),

@@ -57,11 +57,6 @@ def change(path: Path, old: str, new: str, times: int = 1) -> None:
     path.write_text(text.replace(old, new, times))
 
 
-def test_a_column_may_still_have_the_name_that_it_was_published_under(both):
-    change(both[1] / "tables/01_a.csv", "model,", "network,")
-    assert moved(both) == []
-
-
 def test_a_run_that_came_out_the_same_moves_nothing(both):
     counts, different = compare.compare(*both, ["01_a"])
     assert different == [] and counts == {"verdict": 2, "cell": 21, "figure": 4, "number": 4}

@@ -7,7 +7,6 @@ import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import torch
 from filelock import FileLock
@@ -35,18 +34,12 @@ def read_olivetti(root: str | Path | None, size: int, fold: int) -> Raw:
     return Raw(train, classes, test, validation, "ORL-faces-own-crop" if own else "ORL-faces")
 
 
-class Parts(NamedTuple):
-    train: Tensor
-    validation: Tensor
-    test: Tensor
-
-
-def _parts(fold: int) -> Parts:
-    """Where the pictures of each part stand. Over the folds each picture is tested, and validated, once."""
+def _parts(fold: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Where the pictures to train, validate and test on stand. Over the folds each is tested, and validated, once."""
     random = torch.Generator().manual_seed(0)
     pair = torch.stack([torch.randperm(PICTURES, generator=random) % FOLDS for _ in range(PEOPLE)]).flatten()
     tested, validated = pair == fold, pair == (fold + 1) % FOLDS
-    return Parts(~(tested | validated), validated, tested)
+    return ~(tested | validated), validated, tested
 
 
 def _pixels(folder: Path) -> Tensor:

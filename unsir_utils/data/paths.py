@@ -33,17 +33,12 @@ def data_root() -> Path:
     return _folder("UNSIR_DATA", REPOSITORY / "data")
 
 
-def profile_folder(profile: str, notebook: str) -> Path:
-    """Where to read a notebook's results: this machine's run, or what is published where there is none."""
-    run, published = results_root() / profile, published_root() / profile
-    return published if _has(published, notebook) and not _has(run, notebook) else run
-
-
 def profile_file(profile: str, relative: str | Path) -> Path:
-    """A file of a profile, such as "tables/01_cifar10.csv", from the same place as the rest of its notebook's."""
+    """A file of a profile, such as "tables/01_cifar10.csv": this machine's, or what is published where there is no run."""
     name = Path(relative).stem
     notebooks = [p.stem for p in (REPOSITORY / "notebooks").glob("*.ipynb") if of_notebook(name, p.stem)]
-    return profile_folder(profile, notebooks[0] if notebooks else name) / relative
+    copy, run, published = f"{(notebooks or [name])[0]}.ipynb", results_root() / profile, published_root() / profile
+    return (published if (published / copy).exists() and not (run / copy).exists() else run) / relative
 
 
 def profile_files(profile: str, pattern: str) -> list[Path]:
@@ -87,7 +82,3 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+.0123456
 def _folder(variable: str, default: Path) -> Path:
     """A relative folder is meant from the repository, wherever the kernel that asks was started."""
     return (REPOSITORY / Path(os.environ.get(variable) or default).expanduser()).resolve()
-
-
-def _has(profile: Path, notebook: str) -> bool:
-    return (profile / f"{notebook}.ipynb").exists()

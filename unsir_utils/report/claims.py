@@ -7,6 +7,7 @@ Records are the long tables that the notebooks save: one row a method, setting a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -168,28 +169,22 @@ def relearning(what: str, records: pd.DataFrame, unsir: str, bare: str, cap: int
     return found
 
 
-def works_on(name: str, records: pd.DataFrame, accuracy: float, images: int, classes: int) -> list[Test]:
-    """Claim 8 on one network: claims 1 and 2 in its rows, if its original works. accuracy: the original's, in %."""
-    wanted, tests = claims()[8]["workable"], []
-    why_not = "" if accuracy >= wanted else f"the original gets {accuracy:.1f} % right, {wanted} % are needed"
-    for rate in RATES:
-        unsir, bare = f"UNSIR ({rate})", f"No noise ({rate})"
-        rows = list(records.groupby("n_forget", sort=False))
-        found = [forgets(f", {n} of {classes}", p, unsir, bare, 100 / (images * n)) for n, p in rows]
-        found += [keeps(f", {n} of {classes}", p, unsir, bare, 100 / (images * (classes - n))) for n, p in rows]
-        tests.append(Test(8, f"works on {name} ({rate})", found, why_not=why_not))
-    return tests
-
-
 def works_on_each(
     records: pd.DataFrame, accuracies: dict[str, float], images: dict[str, int], classes: dict[str, int]
 ) -> list[Test]:
-    """Claim 8 on each network of a table; all but the records by network, see `works_on`."""
-    return [
-        test
-        for name, accuracy in accuracies.items()
-        for test in works_on(name, records[records.network == name], accuracy, images[name], classes[name])
-    ]
+    """Claim 8 on each network of a table: claims 1 and 2 in its rows, if its original works.
+
+    accuracies: the originals', in %. They, images and classes: by network; the rest as for `tables`.
+    """
+    wanted, rows, tests = claims()[8]["workable"], _rows(records, images, classes), []
+    for (name, accuracy), rate in product(accuracies.items(), RATES):
+        unsir, bare = f"UNSIR ({rate})", f"No noise ({rate})"
+        why_not = "" if accuracy >= wanted else f"the original gets {accuracy:.1f} % right, {wanted} % are needed"
+        own = [(f", {f.n_forget} of {classes[name]}", f) for f in rows if f.network == name]
+        found = [forgets(place, f.part, unsir, bare, f.step["A_Df"]) for place, f in own]
+        found += [keeps(place, f.part, unsir, bare, f.step["A_Dr"]) for place, f in own]
+        tests.append(Test(8, f"works on {name} ({rate})", found, why_not=why_not))
+    return tests
 
 
 # The analyses, in the paper's order

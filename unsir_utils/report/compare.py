@@ -19,11 +19,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ..data.paths import of_notebook, published_root, results_root, sentence
-from .paper import FORMER_NAMES
 
 STDS, SPREADS = 2.0, 1.5  # a number may move by so many times its ±, and the spread between machines
 SHOWN = 40  # lines; all of them are in comparison.csv
@@ -258,23 +256,18 @@ def averaged(records: pd.DataFrame) -> pd.DataFrame:
     records = records.replace({"True": "1", "False": "0"})
     keys = [c for c in records if c not in OVER and _is_key(records[c], "figure")]
     values = [c for c in records if c not in OVER and c not in keys and unit(c) != IGNORED]
-    numbers = records[values].apply(pd.to_numeric, errors="coerce")
-    by = [records[k] for k in [*keys, *(["seed"] if "seed" in records else [])]]
-    means = numbers.groupby(by or [pd.Series(0, records.index)], sort=False).mean()
-    groups = means.groupby(level=list(range(len(keys))), sort=False) if keys else means.groupby(lambda _: 0)
-    rows = []
-    for name, group in groups:
-        key = dict(zip(keys, name if isinstance(name, tuple) else (name,), strict=False))
-        rows.append({**key, **dict(zip(values, map(_mean_std, group.to_numpy().T), strict=True))})
-    return pd.DataFrame(rows, columns=[*keys, *values])
+    numbers = records[values].apply(pd.to_numeric, errors="coerce").assign(**records[keys], _="")
+    by, seed = ["_", *keys], [records["seed"]] if "seed" in records else []  # "_": there may be no key
+    means = numbers.groupby([*by, *seed], sort=False)[values].mean()
+    return means.groupby(by, sort=False).agg(_mean_std).reset_index()[[*keys, *values]]
 
 
-def _mean_std(values: np.ndarray) -> str:
-    there = values[~np.isnan(values)]
-    if not len(there):
+def _mean_std(values: pd.Series) -> str:
+    there = values.dropna()
+    if there.empty:
         return "undefined"
     told = f" ({len(values) - len(there)} undefined)" if len(there) < len(values) else ""
-    return f"{there.mean():.6g}" + (f" ± {there.std(ddof=1):.3g}" if len(there) > 1 else "") + told
+    return f"{there.mean():.6g}" + (f" ± {there.std():.3g}" if len(there) > 1 else "") + told
 
 
 def _numbers(path: Path) -> dict[str, str]:
@@ -301,7 +294,7 @@ def _json(path: Path) -> dict:
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False).rename(columns=FORMER_NAMES)
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
     except (FileNotFoundError, pd.errors.EmptyDataError):
         return pd.DataFrame()
 

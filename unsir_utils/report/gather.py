@@ -41,20 +41,15 @@ def findings(profile: str) -> pd.DataFrame:
     for kind in ("tables", "seconds"):
         for path in profile_files(profile, f"{kind}/*_findings.csv"):
             lines = pd.read_csv(path, dtype=str, keep_default_na=False)
-            lines.insert(1, "notebook", path.stem.removesuffix("_findings"))
-            found.append(lines.assign(seconds=kind == "seconds"))
+            found.append(lines.assign(notebook=path.stem.removesuffix("_findings"), seconds=kind == "seconds"))
     order = [str(claim) for claim in claims()]
-    missing = [claim for claim in order if not any((lines.claim == claim).any() for lines in found)]
+    known = {claim for lines in found for claim in lines.claim}
+    missing = [claim for claim in order if claim not in known]
     blank = dict.fromkeys(COLUMNS, "")
     found.append(pd.DataFrame([{**blank, "claim": claim, "verdict": UNTESTED, "seconds": False} for claim in missing]))
     gathered = pd.concat([lines for lines in found if len(lines)]).reindex(columns=COLUMNS).fillna("")
-    rank = gathered.claim.map(order.index)
-    return (
-        gathered.assign(rank=rank)
-        .sort_values(["rank", "notebook"], kind="stable")
-        .drop(columns="rank")
-        .reset_index(drop=True)
-    )
+    in_order = gathered.sort_values("notebook", kind="stable")
+    return in_order.sort_values("claim", kind="stable", key=lambda claim: claim.map(order.index), ignore_index=True)
 
 
 PARTS = {  # what the README shows of the findings that do not rest on seconds

@@ -243,26 +243,21 @@ class _Judged:
             found |= {name: [c[name] for c in named] for name in shared}
         return found
 
-    def by_control(self, *kinds: str) -> dict[str, str]:
-        """What each control of these kinds comes to on the same criteria."""
-        found = {}
-        for name, numbers in self._controls(*kinds).items():
-            outcomes = [c.of(v).outcome(self.alpha) for c, v in zip(self.test.criteria, numbers, strict=True)]
-            found[name] = combined(outcomes, self.test.any_of)
-        return found
+    def _comes_to(self, control: list[Numbers]) -> str:
+        """The outcome of a control on the same criteria."""
+        outcomes = [c.of(v).outcome(self.alpha) for c, v in zip(self.test.criteria, control, strict=True)]
+        return combined(outcomes, self.test.any_of)
 
-    def shown_worse(self, name: str) -> bool:
-        """Whether UNSIR is shown to do better than a control by one of the criteria, paired by replicate."""
-        numbers = self._controls("without", "images")[name]
-        return any(_better(c, v, self.alpha) for c, v in zip(self.test.criteria, numbers, strict=True))
+    def _shown_worse(self, control: list[Numbers]) -> bool:
+        """Whether UNSIR is shown to do better by one of the criteria, paired by replicate."""
+        return any(_better(c, v, self.alpha) for c, v in zip(self.test.criteria, control, strict=True))
 
     @cached_property
     def deciding(self) -> Criterion | None:
         """The criterion on which the verdict hangs."""
-        first, last = (HOLDS, FAILS) if self.test.any_of else (FAILS, HOLDS)
-        hangs_on = [first, UNDEFINED, UNDECIDED, last]
-        ranked = sorted(zip(self.outcomes, self.test.criteria, strict=True), key=lambda pair: hangs_on.index(pair[0]))
-        return ranked[0][1] if ranked else None
+        decided = combined(self.outcomes, self.test.any_of)
+        pairs = zip(self.outcomes, self.test.criteria, strict=True)
+        return next((c for outcome, c in pairs if outcome == decided), None)
 
     @property
     def verdict(self) -> str:
@@ -270,15 +265,16 @@ class _Judged:
 
     @property
     def line(self) -> Finding:
-        verdict, same = self.verdict, self.by_control("without", "images")
-        worse = [name for name, found in same.items() if found == FAILS or self.shown_worse(name)]
+        verdict, controls = self.verdict, self._controls("without", "images")
+        same = {name: self._comes_to(control) for name, control in controls.items()}
+        worse = [name for name, control in controls.items() if same[name] == FAILS or self._shown_worse(control)]
         as_well = [name for name, found in same.items() if found == HOLDS and name not in worse]
         needed = ""
         if same and verdict == HOLDS:
             needed = "no" if as_well else "yes" if len(worse) == len(same) else UNDECIDED
         c = self.deciding
         found = c.interval(self.alpha) if c else None
-        beside = self.by_control("beside")
+        beside = {name: self._comes_to(control) for name, control in self._controls("beside").items()}
         counts = {o: self.outcomes.count(o) for o in (HOLDS, FAILS, UNDECIDED, UNDEFINED) if o in self.outcomes}
         return {
             "claim": str(self.test.claim),

@@ -10,7 +10,6 @@ from ..data.paths import YAML, read_yaml
 
 PAPER, CLAIMS = YAML / "paper.yaml", YAML / "claims.yaml"
 AT_PAPERS_RATES = "UNSIR (paper's rates)"  # as the tables' notebooks name it
-FORMER_NAMES = {"model": "network"}  # of the columns of tables that were published before 2026-11-27
 
 
 @lru_cache(maxsize=1)

@@ -15,7 +15,6 @@ import pandas as pd
 from ..data.paths import REPOSITORY, YAML, published_root, read_yaml
 from .gather import findings, groups, overview
 from .links import relocated, to_copies
-from .paper import FORMER_NAMES
 
 PROFILES = ["laptop", "quick"]  # of the overview of the notebooks; the sentences and the grid are on the first
 PAGES = [Path("README.md"), Path("results/README.md")]
@@ -75,7 +74,7 @@ def _measured(profile: str, part: dict) -> str:
     file = published_root() / profile / "tables" / f"{part['notebook']}_records.csv"
     if not file.exists():
         return "no"
-    records = pd.read_csv(file).rename(columns=FORMER_NAMES)
+    records = pd.read_csv(file)
     if "rows" not in part:
         return f"run: {_replicates(records)}"
     records = records[records.network == part["network"]]

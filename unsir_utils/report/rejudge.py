@@ -9,7 +9,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +19,6 @@ from ..settings import PAPER_RATES
 from ..workshop.profiles import parameters
 from . import claims
 from .judge import Finding, Test, judge
-from .paper import FORMER_NAMES
 from .tables import Results
 
 Records = Callable[[str], pd.DataFrame]  # name of a notebook's saved records -> the records
@@ -59,9 +57,9 @@ def _efficiency(read: Records, p: dict) -> list[Test]:
     return counted + claims.any_number(read("records"), images_of(p["data"])[0])
 
 
-def _forget_images(test: Callable[..., list[Test]], read: Records, p: dict, *names: str) -> list[Test]:
-    """Of a notebook whose test takes its records, some parameters and the number of forget test images."""
-    return test(read("records"), *(p[name] for name in names), images_of(p["data"])[0] * len(p["forget"]))
+def _forgotten(p: dict) -> int:
+    """The number of forget test images."""
+    return images_of(p["data"])[0] * len(p["forget"])
 
 
 def _in_turn(read: Records, p: dict) -> list[Test]:
@@ -75,7 +73,7 @@ def _todays_methods(read: Records, p: dict) -> list[Test]:
 
 
 def _rates(read: Records, p: dict) -> list[Test]:
-    step = 100 / (images_of(p["data"])[0] * len(p["forget"]))
+    step = 100 / _forgotten(p)
     return claims.rates(read("records"), read("originals"), tuple(PAPER_RATES.values()), step)
 
 
@@ -83,24 +81,22 @@ JUDGED: dict[str, Callable[[Records, dict], list[Test]]] = {
     "01_cifar10": _first_table,
     "02_cifar100": _later_table,
     "03_faces": _later_table,
-    "04_prediction_distribution": partial(_forget_images, claims.spread),
+    "04_prediction_distribution": lambda read, p: claims.spread(read("records"), _forgotten(p)),
     "05_weight_distance": lambda read, p: claims.distance(read("records")),
     "06_efficiency": _efficiency,
     "07_sequential": _in_turn,
     "08_gradcam": lambda read, p: claims.looks_away(read("records")),
     "09_learning_rates": _rates,
     "10_gold_standard": lambda read, p: claims.like_retrained(read("records")),
-    "11_retain_share": lambda read, p: _forget_images(claims.small_share, read, p, "share_of_claim"),
-    "12_noise_penalty": lambda read, p: _forget_images(claims.penalty, read, p, "paper_penalty"),
-    "13_repair_steps": partial(_forget_images, claims.heals),
+    "11_retain_share": lambda read, p: claims.small_share(read("records"), p["share_of_claim"], _forgotten(p)),
+    "12_noise_penalty": lambda read, p: claims.penalty(read("records"), p["paper_penalty"], _forgotten(p)),
+    "13_repair_steps": lambda read, p: claims.heals(read("records"), _forgotten(p)),
     "14_released_code": lambda read, p: claims.slips(read("records"), 100 / images_of(p["data"])[0]),
     "15_how_little": lambda read, p: claims.presets(read("confirmed_records"), 100 / images_of(p["data"])[0]),
     "19_todays_methods": _todays_methods,
     "20_your_own_model": lambda read, p: claims.choice_lands(read("records")),
     "16_does_the_noise_matter": lambda read, p: claims.noise_matters(read("records"), images_of(p["data"])[0]),
-    "18_what_is_left": lambda read, p: claims.recoverable(
-        read("records"), 100 / (images_of(p["data"])[0] * len(p["forget"]))
-    ),
+    "18_what_is_left": lambda read, p: claims.recoverable(read("records"), 100 / _forgotten(p)),
 }
 
 
@@ -110,7 +106,7 @@ def lines(notebook: str, profile: str, folder: Path) -> list[Finding]:
     def read(name: str) -> pd.DataFrame:
         if name == "numbers":
             return pd.read_json(folder / "numbers" / f"{notebook}.json", lines=False, typ="series").to_frame().T
-        return pd.read_csv(folder / "tables" / f"{notebook}_{name}.csv").rename(columns=FORMER_NAMES)
+        return pd.read_csv(folder / "tables" / f"{notebook}_{name}.csv")
 
     return judge(JUDGED[notebook](read, parameters(notebook, profile)))
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from ..data.paths import REPOSITORY, published_root, results_root
 from ..workshop.parameters import checked
 from ..workshop.profiles import DEFAULT, MINE, changed, folder_of
-from ..workshop.provenance import environment, networks_asked_for
+from ..workshop.provenance import ASKED_FOR, environment
 from . import compare
 from .judge import Finding, Test, judge
 from .latex import latex
@@ -169,7 +169,7 @@ class Results:
         about = {**{k: _finite(v) for k, v in numbers.items()}, "parameters": self.parameters, "environment": environment()}
         text = json.dumps(about, indent=1, allow_nan=False, default=lambda scalar: scalar.item())
         self._path("numbers", "json").write_text(text + "\n")
-        models = pd.DataFrame(sorted(networks_asked_for().items()), columns=["model", "seconds"]).round(1)
+        models = pd.DataFrame(sorted(ASKED_FOR.items()), columns=["model", "seconds"]).round(1)
         models.to_csv(self._path("seconds", "csv", "models"), index=False, lineterminator="\n")
 
     def closed(self, **numbers: float | int | str | list | None) -> Markdown:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from ..data.sets import Data, load
@@ -149,21 +150,13 @@ def _replicates(value: list[list[int]], _: Sets) -> None:
             _count("seed", seed, least=0)
 
 
-def _numbers(value: list[float], _: Sets, least: float = 0.0, most: float = float("inf"), zero: bool = False) -> None:
+def _numbers(value: list[float], _: Sets, most: float = float("inf"), zero: bool = False) -> None:
     _some(value)
     for number in value:
         fine = isinstance(number, (int, float)) and not isinstance(number, bool)
-        if not (fine and (number > least or zero and number == least) and number <= most):
-            range_ = f"{'from' if zero else 'above'} {least:g}, {most:g} at most"
+        if not (fine and (number > 0 or zero and number == 0) and number <= most):
+            range_ = f"{'from' if zero else 'above'} 0, {most:g} at most"
             raise ValueError(f"{number!r} is out of range: expected numbers {range_}")
-
-
-def _shares(value: list[float], data: Sets) -> None:
-    _numbers(value, data, most=1.0)
-
-
-def _from_zero(value: list[float], data: Sets) -> None:
-    _numbers(value, data, zero=True)
 
 
 def _pairs(value: list[dict] | dict, data: Sets) -> None:
@@ -226,8 +219,8 @@ RULES: list[tuple[str, type, Rule]] = [  # the first whose pattern fits the name
     (r"seed|other_start", int, lambda value, _: _count("seed", value, least=0)),
     (r"\w*replicates", list, _replicates),
     (r"\w+_rates", list, _numbers),
-    (r"shares", list, _shares),
-    (r"penalties|passes", list, _from_zero),
+    (r"shares", list, partial(_numbers, most=1.0)),
+    (r"penalties|passes", list, partial(_numbers, zero=True)),
     (r"rates|rates_tried", object, _pairs),
     (r"\w*recipe", dict, _recipe),
     (r"recipes", dict, _recipes),

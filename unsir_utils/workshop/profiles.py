@@ -6,7 +6,6 @@ import ast
 import hashlib
 import json
 import re
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,48 +18,30 @@ DEFAULT = "quick"  # the notebooks' own values
 MINE = "mine"  # the same, kept apart; for changes with -p, and what JupyterLab runs
 
 
-@dataclass(frozen=True)
-class Profile:
-    """What a file of notebooks/profiles says.
-
-    shared: values for every notebook that has a parameter of the name. as_in_quick: notebooks that keep their own values.
-    own: by notebook, values that go before the shared ones.
-    """
-
-    shared: dict[str, Any]
-    as_in_quick: list[str]
-    own: dict[str, dict[str, Any]]
-
-    def of(self, notebook: Path) -> dict[str, Any]:
-        if notebook.stem in self.as_in_quick:
-            return {}
-        has = defaults(notebook) if self.shared else {}
-        shared = {name: value for name, value in self.shared.items() if name in has}
-        return shared | self.own.get(notebook.stem, {})
-
-
 def profiles() -> list[str]:
     return [DEFAULT, MINE, *sorted(p.stem for p in PROFILES.glob("*.yaml"))]
 
 
 def profile_values(profile: str) -> dict[str, dict]:
-    """The profile's values, by notebook. Raises ValueError for an unknown profile, notebook or part of its file."""
+    """The profile's values, by notebook. Raises ValueError for an unknown profile, notebook or part of its file.
+
+    Its file holds values by notebook; `shared`, values for every notebook that has a parameter of the name, behind its own;
+    and `as_in_quick`, notebooks that keep the values of their parameters cells.
+    """
     if profile not in profiles():
         raise ValueError(f"unknown profile {profile!r}: choose one of {', '.join(profiles())}")
     if profile in (DEFAULT, MINE):
         return {}
-    asked = _read(profile)
+    own = read_yaml(PROFILES / f"{profile}.yaml") or {}
+    shared, as_in_quick = own.pop("shared", {}), own.pop("as_in_quick", [])
     known = {path.stem: path for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
-    if unknown := [name for name in [*asked.own, *asked.as_in_quick] if name not in known]:
+    if unknown := [name for name in [*own, *as_in_quick] if name not in known]:
         raise ValueError(f"profile {profile} names notebooks that do not exist: {', '.join(unknown)}")
-    if unused := [name for name in asked.shared if not any(name in defaults(path) for path in known.values())]:
+    if unused := [name for name in shared if not any(name in defaults(path) for path in known.values())]:
         raise ValueError(f"profile {profile} shares what is no parameter of any notebook: {', '.join(unused)}")
-    return {name: asked.of(path) for name, path in known.items()}
-
-
-def _read(profile: str) -> Profile:
-    values = read_yaml(PROFILES / f"{profile}.yaml") or {}
-    return Profile(values.pop("shared", {}), values.pop("as_in_quick", []), values)
+    has = {name: defaults(path) if shared else {} for name, path in known.items() if name not in as_in_quick}
+    taken = {name: {k: v for k, v in shared.items() if k in names} for name, names in has.items()}
+    return {name: taken[name] | own.get(name, {}) if name in taken else {} for name in known}
 
 
 def defaults(notebook: Path) -> dict[str, Any]:

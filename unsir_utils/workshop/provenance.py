@@ -43,11 +43,6 @@ def tell(kind: str, name: str, value: Any) -> None:
         heard[kind][name] = value
 
 
-def networks_asked_for() -> dict[str, float]:
-    """Name -> seconds of training, of every network that this process was handed, in kept cases, too."""
-    return dict(ASKED_FOR)
-
-
 def load_once(name: str, **options: object) -> Data:
     """`data.load`, kept for the next call. A folder whose files changed is read again."""
     arguments = {"name": name, **options}

@@ -254,27 +254,30 @@ def _is_seeded(rival: Rival) -> bool:
     return "seed" in inspect.signature(rival.kernel).parameters
 
 
-METHODS: dict[str, Unlearn] = {
-    "Original": _original,
-    "Retrain": _retrain,
-    "Fisher": _fisher,
-    "Masked logits": _masked,
-    **{label: _with_images(images) for label, images in CONTROLS.items()},
-    "UNSIR": _unsir,
-    "Gradients pile up": _piled_up,
-    "Released": _released,
-    **{label: _rival(rival) for label, rival in RIVALS.items()},
+class Entry(NamedTuple):
+    """A method: how it runs, and what it may see of the training data after the original was trained.
+
+    kernels: whose options it takes; besides: options that these have not. seeded: whether the unlearning seed changes it.
+    """
+
+    run: Unlearn
+    access: str
+    kernels: tuple[Callable, ...] = ()
+    besides: tuple[str, ...] = ()
+    seeded: bool = True
+
+
+METHODS: dict[str, Entry] = {
+    "Original": Entry(_original, NOTHING, seeded=False),
+    "Retrain": Entry(_retrain, ALL, seeded=False),
+    "Fisher": Entry(_fisher, ALL, (fisher_forgetting,), ("per_class",)),
+    "Masked logits": Entry(_masked, NOTHING, seeded=False),
+    **{n: Entry(_with_images(i), SUBSET, (two_passes,), ("noise_per_class",)) for n, i in CONTROLS.items()},
+    "UNSIR": Entry(_unsir, SUBSET, (unsir,)),
+    "Gradients pile up": Entry(_piled_up, SUBSET, (piled_up,), ("noise_per_class",)),
+    "Released": Entry(_released, SUBSET, (released, two_passes)),
+    **{n: Entry(_rival(r), r.access, (r.kernel,), seeded=_is_seeded(r)) for n, r in RIVALS.items()},
 }
-ACCESS = {  # to training data, after the original was trained
-    "Original": NOTHING,
-    "Retrain": ALL,
-    "Fisher": ALL,
-    "Masked logits": NOTHING,
-    **dict.fromkeys([*CONTROLS, "UNSIR", "Gradients pile up", "Released"], SUBSET),
-    **{label: rival.access for label, rival in RIVALS.items()},
-}
-# The unlearning seed changes nothing about these.
-UNSEEDED = ("Original", "Retrain", "Masked logits", *(label for label, rival in RIVALS.items() if not _is_seeded(rival)))
 
 
 class Method(NamedTuple):
@@ -295,7 +298,7 @@ def with_and_without_noise(rates: dict[str, dict], **options: object) -> dict[st
 
 def by_seed(methods: dict[str, Method], seeds: list[int], **request: object) -> list[dict]:
     """A case of `outcomes` a seed; a method that no seed changes stands in the first alone."""
-    seeded = {label: method for label, method in methods.items() if method.name not in UNSEEDED}
+    seeded = {label: method for label, method in methods.items() if METHODS[method.name].seeded}
     return [dict(**request, seed=seed, methods=methods if seed == seeds[0] else seeded) for seed in seeds]
 
 
@@ -318,26 +321,11 @@ def by_replicate(
     return cases
 
 
-KERNELS: dict[str, list[Callable]] = {
-    **{label: [rival.kernel] for label, rival in RIVALS.items()},
-    "Fisher": [fisher_forgetting],
-    "UNSIR": [unsir],
-    "Gradients pile up": [piled_up],
-    "Released": [released, two_passes],
-    **dict.fromkeys(CONTROLS, [two_passes]),
-}
-SIZES = {
-    "Fisher": {"per_class"},
-    "Gradients pile up": {"noise_per_class"},
-    **dict.fromkeys(CONTROLS, {"noise_per_class"}),
-}  # options that a kernel has not
-
-
 def options_of(method: str) -> set[str]:
     """The options of a method of METHODS. Raises ValueError for another."""
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
-    return set().union(*map(_options, KERNELS.get(method, []))) - {"noise"} | SIZES.get(method, set())
+    return set().union(*map(_options, METHODS[method].kernels)) - {"noise"} | {*METHODS[method].besides}
 
 
 def _options(kernel: Callable) -> set[str]:
@@ -356,7 +344,7 @@ def _check_options(method: str, *given: dict) -> None:
 def apply(method: str, s: Scenario, **options) -> tuple[nn.Module, float]:
     """(unlearned model, seconds) of a method of METHODS. Raises ValueError for another, or for an unknown option."""
     _check_options(method, options)
-    return METHODS[method](s, **options)
+    return METHODS[method].run(s, **options)
 
 
 class Accuracies(TypedDict):
