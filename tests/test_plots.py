@@ -290,9 +290,12 @@ def test_side_lines_show_the_mean_and_range_of_both_accuracies(axis):
 def test_every_test_of_the_audit_is_a_row_from_retrained_to_original(axis):
     lines = [("Original", "probe", 1.0), ("UNSIR", "probe", 0.2), ("UNSIR", "probe", 0.4), ("UNSIR", "silent", math.nan)]
     lines += [("Original", "silent", math.nan), ("UNSIR", "far", 9.0), ("Original", "far", 1.0)]
-    plots.what_is_left(axis, pd.DataFrame(lines, columns=["method", "test", "position"]))
+    records = pd.DataFrame(lines, columns=["method", "test", "position"]).assign(floor=10.0, ceiling=50.0, bound=20.0)
+    plots.what_is_left(axis, records)
     drawn = {line.get_label(): line.get_xdata() for line in axis.lines if not line.get_label().startswith("_")}
     np.testing.assert_allclose(drawn["UNSIR"], [0.3, math.nan, 1.5])
     np.testing.assert_allclose(drawn["Original"], [1, math.nan, 1])
     assert [label.get_text() for label in axis.get_yticklabels()] == ["probe", "silent", "far"]
     assert [(text.get_text(), text.get_position()[1]) for text in axis.texts] == [("cannot tell", 1)]
+    strokes = np.concatenate([s for c in axis.collections for s in c.get_segments()])[:, 0]
+    np.testing.assert_allclose(sorted(strokes), [0.25] * 4 + [1.5, 1.6])  # the bound, where a test tells; what is off

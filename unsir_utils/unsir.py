@@ -118,7 +118,7 @@ def two_passes(
     head_factor: float = PAPER.head_factor,
     seed: int = 0,
 ) -> Unlearned:
-    """Impair and repair alone, on a copy, with whatever `images` stand in the noise's place; None: without any.
+    """Impair and repair alone, on a copy, with other `images` in the noise's place, or without any.
 
     The controls run through this: the same passes at the same rates with other images. Arguments as in `unsir`.
     """

@@ -386,22 +386,25 @@ def side_lines(axis: Axes, records: pd.DataFrame) -> None:
 
 def what_is_left(axis: Axes, records: pd.DataFrame) -> None:
     """A row a test of the audit, the first on top: where each method lies between retrained networks, at 0, and the
-    original, at 1. What lies further beyond either than half that way is drawn at the edge.
+    original, at 1. What lies further beyond either than half that way is drawn at the edge, with a stroke to it.
 
-    records: columns method, test and position, one row a run; the mean over the runs counts. A test without any position, as
-    it does not tell the original from retrained networks, says so.
+    records: columns method, test, position, floor, ceiling and bound, one row a run; the mean over the runs counts. The
+    bound is dotted. A test without any position, as it does not tell the original from retrained networks, says so.
     """
     tests, methods = (list(dict.fromkeys(records[column])) for column in ("test", "method"))
     position = records.astype({"position": float}).groupby(["method", "test"]).position.mean().unstack("test")[tests]
-    for shift, method in zip(np.linspace(-0.35, 0.35, len(methods)), methods, strict=True):
-        colour, marker = METHOD_STYLE[method]
-        axis.plot(
-            position.loc[method].clip(-0.5, 1.5), np.arange(len(tests)) + shift, marker, color=colour, markersize=5,
-            label=method,
-        )  # fmt: skip
+    for shift, method in zip(np.linspace(-0.4, 0.4, len(methods)), methods, strict=True):
+        (colour, marker), found, y = METHOD_STYLE[method], position.loc[method], np.arange(len(tests)) + shift
+        drawn = found.clip(-0.5, 1.5)
+        axis.plot(drawn, y, marker, color=colour, markersize=5, label=method, zorder=3)
+        off = (found != drawn) & found.notna()
+        axis.hlines(y[off], drawn[off], np.where(found[off] < 0, -0.6, 1.6), color=colour, linewidth=1.2)
+    bounds = ((records.bound - records.floor) / (records.ceiling - records.floor)).groupby(records.test).mean()
     for y, test in enumerate(tests):
         if position[test].isna().all():
             axis.text(0.5, y, "cannot tell", ha="center", va="center", fontsize=7, color="0.4")
+        else:
+            axis.vlines(bounds[test], y - 0.5, y + 0.5, color="0.3", linestyle=":", linewidth=1)
         axis.axhspan(y - 0.5, y + 0.5, color="0.95" if y % 2 else "white", zorder=0)
     for x in (0, 1):
         axis.axvline(x, color="0.5", linewidth=0.8, zorder=1)
