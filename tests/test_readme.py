@@ -30,6 +30,24 @@ def test_a_sentence_gets_its_number_and_replicates():
     )
 
 
+def test_a_sentence_may_tell_another_findings_number():
+    other = {"claim": "1", "tested": "the test", "where": "", "verdict": "holds"}
+    told = readme.sentence(FOUND, **SENTENCE | {"says": "{number}, {beside}.", "beside": other})
+    assert told.startswith("**1.0 [0.5, 1.5] %**, **1.0 [0.5, 1.5] %**. (")
+    with pytest.raises(ValueError, match="rewrite"):
+        readme.sentence(FOUND, **SENTENCE | {"beside": other | {"verdict": "undecided"}})
+
+
+def test_a_sentence_on_a_table_gets_its_cells(tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "published_root", lambda: tmp_path)
+    (tmp_path / "laptop" / "tables").mkdir(parents=True)
+    table = pd.DataFrame({"method": ["A (x)", "B"], "probe": ["1.0 ± 0.1", "2"]})
+    table.to_csv(tmp_path / "laptop/tables/01_x_features.csv", index=False)
+    pd.DataFrame({"trained": [0, 1], "seed": [0, 1]}).to_csv(tmp_path / "laptop/tables/01_x_records.csv")
+    told = readme.tabled("laptop", "01_x", "features", "probe", "{A (x)} %, and {B} %.")
+    assert told == "**1.0 ± 0.1** %, and **2** %. (mean ± std; 2 networks, 2 seeds; [01_x](../notebooks/01_x.ipynb))"
+
+
 @pytest.mark.parametrize(
     "change, message",
     [

@@ -33,21 +33,34 @@ def renewed(text: str, folder: Path = REPOSITORY) -> str:
 
 def generated() -> dict[str, str]:
     """What is made from several results, by its file in results/; links are from there."""
-    found = findings(PROFILES[0])
+    found, told = findings(PROFILES[0]), read_yaml(YAML / "readme.yaml")
+    said = [sentence(found, **about) for about in told["findings"]] + [
+        tabled(PROFILES[0], **about) for about in told["tabled"]
+    ]
     return {
         "notebooks.md": overview(PROFILES),
         "groups.md": groups(),
-        "findings.md": "\n".join(f"- {sentence(found, **about)}" for about in read_yaml(YAML / "readme.yaml")["findings"]),
+        "findings.md": "\n".join(f"- {line}" for line in said),
         "stands.md": stands(PROFILES[0]),
     }
 
 
-def sentence(found: pd.DataFrame, claim: str, tested: str, where: str, verdict: str, says: str) -> str:
+def sentence(
+    found: pd.DataFrame, claim: str, tested: str, where: str, verdict: str, says: str, beside: dict[str, str] | None = None
+) -> str:
     """A sentence of readme.yaml with its number, interval and replicates, from the one finding that it is about.
 
-    where: a part of what was measured, where several findings have the claim and the words of the test. Raises ValueError
-    where there is no such finding, or its verdict is another: then the sentence wants rewriting.
+    where: a part of what was measured, where several findings have the claim and the words of the test. beside: another
+    finding, whose number the sentence tells, too. Raises ValueError where there is no such finding, or its verdict is
+    another: then the sentence wants rewriting.
     """
+    line = _finding(found, claim, tested, where, verdict)
+    other = _number(_finding(found, **beside)) if beside else ""
+    said = says.format(number=_number(line), adds=line["the noise adds"], beside=other)
+    return f"{said} ({line.replicates}; [{line.notebook}](../notebooks/{line.notebook}.ipynb))"
+
+
+def _finding(found: pd.DataFrame, claim: str, tested: str, where: str, verdict: str) -> pd.Series:
     lines = found[(found.claim == claim) & (found.tested == tested) & found.measured.str.contains(where, regex=False)]
     if len(lines) != 1:
         raise ValueError(f"{len(lines)} findings are claim {claim}, {tested!r} {where}: name one in readme.yaml")
@@ -56,9 +69,21 @@ def sentence(found: pd.DataFrame, claim: str, tested: str, where: str, verdict: 
         raise ValueError(
             f"claim {claim}, {tested!r} is {line.verdict!r} now, not {verdict!r}: rewrite its sentence in readme.yaml"
         )
-    number = line.measured.rpartition(": ")[2]
-    said = says.format(number=f"**{number}**", adds=line["the noise adds"])
-    return f"{said} ({line.replicates}; [{line.notebook}](../notebooks/{line.notebook}.ipynb))"
+    return line
+
+
+def _number(line: pd.Series) -> str:
+    return f"**{line.measured.rpartition(': ')[2]}**"
+
+
+def tabled(profile: str, notebook: str, table: str, column: str, says: str) -> str:
+    """A sentence of readme.yaml with cells of a notebook's published table; says: its first column's names in braces stand
+    for what `column` has in their rows, mean ± standard deviation over the records' replicates."""
+    folder = published_root() / profile / "tables"
+    cells = pd.read_csv(folder / f"{notebook}_{table}.csv", dtype=str, index_col=0)[column]
+    said = re.sub(r"{(.+?)}", lambda name: f"**{cells[name[1]]}**", says)
+    records = pd.read_csv(folder / f"{notebook}_records.csv")
+    return f"{said} (mean ± std; {_replicates(records)}; [{notebook}](../notebooks/{notebook}.ipynb))"
 
 
 def stands(profile: str) -> str:
