@@ -131,6 +131,8 @@ def test_placed_by_hand():
     found = placed(36.0, [10.0, 14.0], 60.0, RECALL)
     assert found["bound"] == pytest.approx(12 + reach) and found["position"] == 0.5 and found["verdict"] == "fails"
     assert placed(33.0, [10.0, 14.0], 60.0, RECALL)["verdict"] == "passes"
+    less = placed(30.0, [80.0, 84.0], 20.0, RECALL)  # of the original: the test does not find the class in it
+    assert less["verdict"] == "cannot tell" and less["bound"] > 84 and math.isnan(less["position"])
     assert placed(-20.0, [10.0, 14.0], 60.0, RECALL)["verdict"] == "passes"  # beyond the retrained networks
     silent = placed(60.0, [10.0, 14.0], 33.0, RECALL)
     assert silent["verdict"] == "cannot tell" and math.isnan(silent["position"])

@@ -127,7 +127,8 @@ class Placed(TypedDict):
         interval of the retrained networks' values (`Test.spread`); nan where they have no spread.
     position: 0 at the floor, 1 at the ceiling, or beyond either. nan where the test cannot tell.
     verdict: "passes" up to the bound, as a retrained network does; "fails" beyond it; "cannot tell" where the original
-        passes as well, or there is no bound; "undefined" where a network has diverged.
+        passes as well, as where the test finds less of the class in it than in retrained networks, or where there is no
+        bound; "undefined" where a network has diverged.
     """
 
     value: float
@@ -304,10 +305,10 @@ class Yardstick:
 def placed(value: float, floors: Sequence[float], ceiling: float, test: Test) -> Placed:
     """The numbers and the verdict of a record. floors: of the retrained networks."""
     n, floor, spread = len(floors), sum(floors) / len(floors), test.spread(floors)
-    towards = math.copysign(1, ceiling - floor)
+    towards = 1.0 if test.of == "features" else math.copysign(1, ceiling - floor)  # more recall is more of the class
     room = math.nan if math.isnan(spread) else max(spread, test.step)
     reach = stats.t.ppf(1 - ALPHA, n - 1) * room * math.sqrt(1 + 1 / n)
-    tells = abs(ceiling - floor) > reach
+    tells = towards * (ceiling - floor) > reach
     verdict = FAILS if towards * (value - floor) > reach else PASSES
     if math.isnan(value + floor + ceiling):
         verdict = UNDEFINED
