@@ -44,7 +44,7 @@ def test_a_sentence_on_a_table_gets_its_cells(tmp_path, monkeypatch):
     table = pd.DataFrame({"method": ["A (x)", "B"], "probe": ["1.0 ± 0.1", "2"]})
     table.to_csv(tmp_path / "laptop/tables/01_x_features.csv", index=False)
     pd.DataFrame({"trained": [0, 1], "seed": [0, 1]}).to_csv(tmp_path / "laptop/tables/01_x_records.csv")
-    told = readme.tabled("laptop", "01_x", "features", "probe", "{A (x)} %, and {B} %.")
+    told = readme.tabled("laptop", "01_x", "01_x_features", "{A (x); probe} %, and {B; probe} %.")
     assert told == "**1.0 ± 0.1** %, and **2** %. (mean ± std; 2 networks, 2 seeds; [01_x](../notebooks/01_x.ipynb))"
 
 

@@ -76,12 +76,12 @@ def _number(line: pd.Series) -> str:
     return f"**{line.measured.rpartition(': ')[2]}**"
 
 
-def tabled(profile: str, notebook: str, table: str, column: str, says: str) -> str:
-    """A sentence of readme.yaml with cells of a notebook's published table; says: its first column's names in braces stand
-    for what `column` has in their rows, mean ± standard deviation over the records' replicates."""
+def tabled(profile: str, notebook: str, table: str, says: str) -> str:
+    """A sentence of readme.yaml with cells of a notebook's published table, mean ± standard deviation over the records'
+    replicates. says: "{method; column}" stands for such a cell."""
     folder = published_root() / profile / "tables"
-    cells = pd.read_csv(folder / f"{notebook}_{table}.csv", dtype=str, index_col=0)[column]
-    said = re.sub(r"{(.+?)}", lambda name: f"**{cells[name[1]]}**", says)
+    cells = pd.read_csv(folder / f"{table}.csv", dtype=str).set_index("method")
+    said = re.sub(r"{(.+?); (.+?)}", lambda cell: f"**{cells.loc[cell[1], cell[2]]}**", says)
     records = pd.read_csv(folder / f"{notebook}_records.csv")
     return f"{said} (mean ± std; {_replicates(records)}; [{notebook}](../notebooks/{notebook}.ipynb))"
 
