@@ -291,6 +291,8 @@ def test_every_test_of_the_audit_is_a_row_from_retrained_to_original(axis):
     lines = [("Original", "probe", 1.0), ("UNSIR", "probe", 0.2), ("UNSIR", "probe", 0.4), ("UNSIR", "silent", math.nan)]
     lines += [("Original", "silent", math.nan), ("UNSIR", "far", 9.0), ("Original", "far", 1.0)]
     records = pd.DataFrame(lines, columns=["method", "test", "position"]).assign(floor=10.0, ceiling=50.0, bound=20.0)
+    cannot = {"method": "UNSIR", "test": "probe", "position": math.nan, "floor": 10.0, "ceiling": 5.0, "bound": 20.0}
+    records = pd.concat([records, pd.DataFrame([cannot])])  # on one network, and its bound does not count
     plots.what_is_left(axis, records)
     drawn = {line.get_label(): line.get_xdata() for line in axis.lines if not line.get_label().startswith("_")}
     np.testing.assert_allclose(drawn["UNSIR"], [0.3, math.nan, 1.5])

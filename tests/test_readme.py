@@ -38,14 +38,14 @@ def test_a_sentence_may_tell_another_findings_number():
         readme.sentence(FOUND, **SENTENCE | {"beside": other | {"verdict": "undecided"}})
 
 
-def test_a_sentence_on_a_table_gets_its_cells(tmp_path, monkeypatch):
+def test_a_sentence_on_records_gets_its_numbers_with_their_intervals(tmp_path, monkeypatch):
     monkeypatch.setattr(readme, "published_root", lambda: tmp_path)
     (tmp_path / "laptop" / "tables").mkdir(parents=True)
-    table = pd.DataFrame({"method": ["A (x)", "B"], "probe": ["1.0 ± 0.1", "2"]})
-    table.to_csv(tmp_path / "laptop/tables/01_x_features.csv", index=False)
-    pd.DataFrame({"trained": [0, 1], "seed": [0, 1]}).to_csv(tmp_path / "laptop/tables/01_x_records.csv")
-    told = readme.tabled("laptop", "01_x", "01_x_features", "{A (x); probe} %, and {B; probe} %.")
-    assert told == "**1.0 ± 0.1** %, and **2** %. (mean ± std; 2 networks, 2 seeds; [01_x](../notebooks/01_x.ipynb))"
+    rows = [("A (x)", "probe", n, n, v) for n, v in enumerate((10.0, 12.0, 14.0))] + [("A (x)", "other", 0, 0, 90.0)]
+    records = pd.DataFrame(rows, columns=["method", "test", "trained", "seed", "value"])
+    records.to_csv(tmp_path / "laptop/tables/01_x_records.csv", index=False)
+    told = readme.measured("laptop", "01_x", {"test": "probe"}, "{A (x); value} %.")  # 12 and 4.30 * 2 / 3 ** 0.5
+    assert told == "**12.0 [7.0, 17.0]** %. (3 networks, 3 seeds; [01_x](../notebooks/01_x.ipynb))"
 
 
 @pytest.mark.parametrize(

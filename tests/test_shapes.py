@@ -57,3 +57,12 @@ def test_a_number_of_classes_that_cannot_be_is_named(n_classes):
     for ask in (lambda: shapes.draw(n_classes, 1, seed=0), lambda: shapes.class_names(n_classes)):
         with pytest.raises(ValueError, match=f"shapes has 2 to 100 classes, not {n_classes!r}"):
             ask()
+
+
+@pytest.mark.parametrize(
+    "bad", [dict(per_class=0), dict(per_class=-3), dict(per_class=1.5), dict(difficulty=-1), dict(difficulty=float("nan"))]
+)
+def test_what_cannot_be_drawn_is_named(bad):
+    ((name, value),) = bad.items()
+    with pytest.raises(ValueError, match=f"{name} is {value}"):
+        shapes.draw(2, **(dict(per_class=1, seed=0) | bad))

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor
 
-from .shapes import _clutter, _grid, check_classes
+from .shapes import _clutter, _grid, check_classes, check_drawing
 
 MOST = 40
 HAIR = ("none", "short", "fringe", "parted", "long", "curly")
@@ -29,6 +29,7 @@ def class_names(n_classes: int) -> list[str]:
 def draw(n_classes: int, per_class: int, seed: int, difficulty: float = 0.8) -> tuple[Tensor, Tensor]:
     """`per_class` images of each identity: uint8 [n, 3, 32, 32] and int64 [n], class after class."""
     check_classes("faces", n_classes, MOST)
+    check_drawing(per_class, difficulty)
     random = torch.Generator().manual_seed(seed)
     images = [_draw_face(_identity(c), per_class, difficulty, random) for c in range(n_classes)]
     return torch.cat(images), torch.arange(n_classes).repeat_interleave(per_class)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from numbers import Integral
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
+
+from ..engine import checks
 
 SIZE = 32
 # Of each place: x, y, its distance from the centre and its angle there; the object fills -1..1.
@@ -50,6 +52,7 @@ def class_names(n_classes: int) -> list[str]:
 
 def draw(n_classes: int, per_class: int, seed: int, difficulty: float = 0.8) -> tuple[Tensor, Tensor]:
     """`per_class` images of each class: uint8 [n, 3, 32, 32] and int64 [n], class after class."""
+    check_drawing(per_class, difficulty)
     random = torch.Generator().manual_seed(seed)
     images = [_draw_class(*pair, per_class, difficulty, random) for pair in _pairs(n_classes)]
     return torch.cat(images), torch.arange(n_classes).repeat_interleave(per_class)
@@ -59,6 +62,13 @@ def check_classes(kind: str, n_classes: int, most: int) -> None:
     """Raises ValueError unless n_classes is a whole number of 2 to `most`."""
     if not (isinstance(n_classes, Integral) and 2 <= n_classes <= most):
         raise ValueError(f"{kind} has 2 to {most} classes, not {n_classes!r}")
+
+
+def check_drawing(per_class: int, difficulty: float) -> None:
+    """Raises ValueError unless there is an image to draw, and the nuisances have a size."""
+    checks.counts(per_class=per_class)
+    if not (isinstance(difficulty, Real) and 0 <= difficulty < math.inf):
+        raise ValueError(f"difficulty is {difficulty!r}: expected a finite number of at least 0")
 
 
 def _pairs(n_classes: int) -> list[tuple[str, str]]:

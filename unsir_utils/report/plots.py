@@ -399,7 +399,8 @@ def what_is_left(axis: Axes, records: pd.DataFrame) -> None:
         axis.plot(drawn, y, marker, color=colour, markersize=5, label=method, zorder=3)
         off = (found != drawn) & found.notna()
         axis.hlines(y[off], drawn[off], np.where(found[off] < 0, -0.6, 1.6), color=colour, linewidth=1.2)
-    bounds = ((records.bound - records.floor) / (records.ceiling - records.floor)).groupby(records.test).mean()
+    telling = records[records.position.notna()]
+    bounds = ((telling.bound - telling.floor) / (telling.ceiling - telling.floor)).groupby(telling.test).mean()
     for y, test in enumerate(tests):
         if position[test].isna().all():
             axis.text(0.5, y, "cannot tell", ha="center", va="center", fontsize=7, color="0.4")

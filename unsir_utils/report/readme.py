@@ -13,7 +13,9 @@ from pathlib import Path
 import pandas as pd
 
 from ..data.paths import REPOSITORY, YAML, published_root, read_yaml
+from .claims import values
 from .gather import findings, groups, overview
+from .judge import interval
 from .links import relocated, to_copies
 
 PROFILES = ["laptop", "quick"]  # of the overview of the notebooks; the sentences and the grid are on the first
@@ -35,7 +37,7 @@ def generated() -> dict[str, str]:
     """What is made from several results, by its file in results/; links are from there."""
     found, told = findings(PROFILES[0]), read_yaml(YAML / "readme.yaml")
     said = [sentence(found, **about) for about in told["findings"]] + [
-        tabled(PROFILES[0], **about) for about in told["tabled"]
+        measured(PROFILES[0], **about) for about in told["measured"]
     ]
     return {
         "notebooks.md": overview(PROFILES),
@@ -76,14 +78,20 @@ def _number(line: pd.Series) -> str:
     return f"**{line.measured.rpartition(': ')[2]}**"
 
 
-def tabled(profile: str, notebook: str, table: str, says: str) -> str:
-    """A sentence of readme.yaml with cells of a notebook's published table, mean ± standard deviation over the records'
-    replicates. says: "{method; column}" stands for such a cell."""
-    folder = published_root() / profile / "tables"
-    cells = pd.read_csv(folder / f"{table}.csv", dtype=str).set_index("method")
-    said = re.sub(r"{(.+?); (.+?)}", lambda cell: f"**{cells.loc[cell[1], cell[2]]}**", says)
-    records = pd.read_csv(folder / f"{notebook}_records.csv")
-    return f"{said} (mean ± std; {_replicates(records)}; [{notebook}](../notebooks/{notebook}.ipynb))"
+def measured(profile: str, notebook: str, where: dict[str, str], says: str) -> str:
+    """A sentence of readme.yaml with percentages of a notebook's published records, each with its interval.
+
+    where: which records, by column. says: "{method; column}" stands for such a number.
+    """
+    records = pd.read_csv(published_root() / profile / "tables" / f"{notebook}_records.csv")
+    for column, wanted in where.items():
+        records = records[records[column] == wanted]
+
+    def number(of: re.Match) -> str:
+        return f"**{interval(values(records, of[2], method=of[1])).within(0, 100).text()}**"
+
+    said = re.sub(r"{(.+?); (.+?)}", number, says)
+    return f"{said} ({_replicates(records)}; [{notebook}](../notebooks/{notebook}.ipynb))"
 
 
 def stands(profile: str) -> str:
