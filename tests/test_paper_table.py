@@ -57,7 +57,7 @@ def test_a_recipe_without_a_request_is_named():
 
 
 def test_a_first_request_has_as_many_networks_as_are_asked_for():
-    table = rows.table_rows(REQUESTS, DATA, RECIPES, trained=3)
+    table = rows.table_rows(REQUESTS, DATA, RECIPES, trained={"tiny": 3})
     of_tiny = [(row.trained, row.request["forget"]) for row in table if row.network == "tiny"]
     first, second = REQUESTS["tiny"]
     assert of_tiny == [(0, first), (1, first), (2, first), (0, second)]

@@ -184,6 +184,11 @@ def _relearning(value: dict[str, Any], _: Sets) -> None:
         _count(name, number, least=LEAST[name])
 
 
+def _trained(value: dict[str, int], _: Sets) -> None:
+    for network, number in value.items():
+        _count(f"number of {network}", number)
+
+
 LEAST = {"per_epoch": 1, "batch_size": 2, "watched": 1, "cap": 0, "steps_cap": 0}
 
 
@@ -225,6 +230,7 @@ RULES: list[tuple[str, type, Rule]] = [  # the first whose pattern fits the name
     (r"rates|rates_tried", object, _pairs),
     (r"\w*recipe", dict, _recipe),
     (r"recipes", dict, _recipes),
+    (r"trained", dict, _trained),
     (r"\w+", object, _settings),
 ]
 
@@ -262,8 +268,14 @@ def _of_no_original(values: dict) -> None:
         raise ValueError(f"{both[0]} is the seed of an original, which is audited when retrained: leave it out")
 
 
+def _of_a_recipe(values: dict) -> None:
+    checks.known("networks", values["trained"], values["recipes"])
+
+
 IMPAIR, REPAIR = PAPER_RATES.values()
 TOGETHER: dict[str, list[tuple[str, Callable[[dict], None]]]] = {  # what one parameter must be beside the others
+    "01_cifar10": [("trained", _of_a_recipe)],
+    "02_cifar100": [("trained", _of_a_recipe)],
     "06_efficiency": [("numbers", _even)],
     "09_learning_rates": [
         ("impair_rates", _holds("impair_rates", lambda _: [IMPAIR], "the paper's rate, which the verdict is on")),

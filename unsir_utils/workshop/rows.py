@@ -42,33 +42,34 @@ def table_rows(
     recipes: dict[str, dict],
     *,
     folds: Sequence[int] = (),
-    trained: int = 1,
+    trained: Mapping[str, int] | None = None,
     **settings: int,
 ) -> list[Row]:
     """The rows of each network, request by request. With folds every request has one a fold; without, the first request has
-    one for each of `trained` networks, alike but for their seed, and the others have one.
+    one for each trained network, alike but for their seed, and the others have one.
 
     requests: network -> a list of forget classes a row. data: arguments of `data.load`, of all networks or by network;
-    recipes: network -> arguments of `store.Recipe`, its architecture being the network's name; folds: of the data, see
-    `data.load`; settings: other arguments of `study.scenario`. Raises ValueError for a network of `recipes` that has no
-    request.
+    recipes: network -> arguments of `store.Recipe`, its architecture being the network's name unless it says another;
+    folds: of the data, see `data.load`; trained: network -> how many there are, 1 where it does not say; settings: other
+    arguments of `study.scenario`. Raises ValueError for a network of `recipes` that has no request.
     """
     if missing := [network for network in recipes if not requests.get(network)]:
         raise ValueError(f"{', '.join(missing)}: a recipe, but nothing to forget; give a request, or leave the recipe out")
     found = []
     for network, recipe in recipes.items():
-        each = _trainings(data.get(network, data), {"architecture": network, **recipe}, folds, trained)
+        seeds = range((trained or {}).get(network, 1))
+        each = _trainings(data.get(network, data), {"architecture": network, **recipe}, folds, seeds)
         for forget in requests[network]:
             for n, on in each.items() if folds or forget == requests[network][0] else [(0, each[0])]:
                 found.append(Row(network, n, {**on, **settings, "forget": forget}))
     return found
 
 
-def _trainings(data: dict, recipe: dict, folds: Sequence[int], trained: int) -> dict[int, dict]:
+def _trainings(data: dict, recipe: dict, folds: Sequence[int], seeds: Sequence[int]) -> dict[int, dict]:
     """Which training -> its data and recipe."""
     if folds:
         return {fold: {"data": {**data, "fold": fold}, "recipe": recipe} for fold in folds}
-    return {seed: {"data": data, "recipe": {**recipe, "seed": seed} if seed else recipe} for seed in range(trained)}
+    return {seed: {"data": data, "recipe": {**recipe, "seed": seed} if seed else recipe} for seed in seeds}
 
 
 def first_rows(rows: list[Row]) -> dict[str, Row]:
