@@ -8,7 +8,7 @@ from torch import nn
 
 from unsir_utils.engine.state import seeded
 from unsir_utils.methods import fisher
-from unsir_utils.methods.fisher import fisher_information
+from unsir_utils.methods.fisher import fisher_information, method_for
 from unsir_utils.workshop import models
 
 
@@ -200,6 +200,11 @@ def test_what_has_no_layerwise_rule_is_named_and_left_to_the_loop(make, shape, m
         fisher_information(model, floats(shape, 3))
     information = fisher_information(model, floats(shape, 3), method="loop")
     assert {name: i.shape for name, i in information.items()} == {n: p.shape for n, p in model.named_parameters()}
+
+
+def test_the_faster_method_is_taken_where_every_layer_has_a_rule():
+    assert method_for(convnet()) == "layerwise"
+    assert method_for(with_odd(nn.LayerNorm(192), 192)) == method_for(models.build("ViT", 3)) == "loop"
 
 
 @pytest.mark.parametrize("method", ["loop", "layerwise"])

@@ -49,6 +49,7 @@ WRONG = [  # in every notebook that has the parameter, of the type that it has t
     ("impair_rates", [], "it is empty"),
     ("impair_rates", ["0.02"], "out of range"),
     ("recipe", {"architecture": "ResNet10", "epoch": 3, "lr": 0.1}, "unknown settings of the recipe: epoch"),
+    ("fisher_alphas", [0.0], "out of range"),
     ("trained", {"ResNet10": 0}, "number of ResNet10"),
     ("recipe", {"architecture": "ResNet10", "epochs": "3", "lr": 0.1}, "expected a whole number"),
 ]

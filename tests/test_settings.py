@@ -72,7 +72,7 @@ DEFAULTS = {
     metrics.relearn_steps: {"share": 0.95, "lr": 1e-3, "cap": 1000, "batch_size": 256, "seed": 0},  # Z; cap: ours
     baselines.finetune: {"epochs": 10, "lr": 0.01, "batch_size": 256, "seed": 0},  # G; batch: ours
     baselines.neggrad: {"epochs": 1, "lr": 0.001, "batch_size": 256, "batchnorm": "train", "seed": 0},  # ours
-    baselines.fisher_forgetting: {"alpha": 1e-6, "method": "layerwise", "seed": 0},  # G; method: ours
+    baselines.fisher_forgetting: {"alpha": 1e-6, "information": None, "seed": 0},  # G; information: ours
     # A: the authors' public code, as the docstring of each names it; ours: what that leaves open.
     zero_glance.bias_shift: {"shift": 10.0},  # ours
     zero_glance.l1_sparse: {"alpha": 5e-4, "epochs": 10, "lr": 0.01, "batch_size": 256, "seed": 0},  # A; alpha: reported

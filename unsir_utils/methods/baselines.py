@@ -6,7 +6,7 @@ Retrain is `store.trained` with the forget classes left out.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 import torch
@@ -68,14 +68,15 @@ def fisher_forgetting(
     forget: Iterable[int],
     *,
     alpha: float = 1e-6,
-    method: str = "layerwise",
+    information: Mapping[str, Tensor] | None = None,
     seed: int = 0,
 ) -> nn.Module:
     """Adds Gaussian noise to every weight that is not frozen, the more the less the retain data need it.
 
-    Variance of a weight: alpha / (F + 1e-8), F its Fisher information on `retain`, with 1 / (F + 1e-8) clamped to 1e3 (to
-    1e2 in the output layer); averaged over a weight's inputs; ten times as large in the output layer (`training.head`) and
-    for vectors (biases, BatchNorm). A forget class's output row gets mean 0 and variance 1e-4, before that factor of ten.
+    Variance of a weight: alpha / (F + 1e-8), F its Fisher information on `retain`, or `information` where that is at hand
+    already (see `fisher_information`), with 1 / (F + 1e-8) clamped to 1e3 (to 1e2 in the output layer); averaged over a
+    weight's inputs; ten times as large in the output layer (`training.head`) and for vectors (biases, BatchNorm). A forget
+    class's output row gets mean 0 and variance 1e-4, before that factor of ten.
 
     Source: Golatkar et al. (2020), as in their public code.
     """
@@ -86,7 +87,7 @@ def fisher_forgetting(
     checks.samples_for(model, retain)
     model = copy.deepcopy(model)
     output_layer = {id(p) for p in head(model, retain.inputs(slice(0, 2))).parameters()}
-    information = fisher_information(model, retain, method=method)
+    information = fisher_information(model, retain) if information is None else information
     free = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     with torch.no_grad(), seeded(seed):
         for name, weight in free:

@@ -96,6 +96,12 @@ def _layerwise(model: nn.Module, samples: Samples) -> dict[str, Tensor]:
     return total
 
 
+def method_for(model: nn.Module) -> str:
+    """Of `fisher_information`: the faster one where it has a rule for every layer."""
+    layers = [m for m in model.modules() if any(True for _ in m.parameters(recurse=False))]
+    return "layerwise" if all(type(layer) in RULES and has_rule(layer) for layer in layers) else "loop"
+
+
 def _used(model: nn.Module, x: Tensor) -> set[int]:
     """The ids of the parameters that act on the logits for inputs x."""
     parameters = list(model.parameters())

@@ -203,6 +203,7 @@ def _of(*claims: int | str) -> Callable[[Test], bool]:
 GRIDS: dict[str, Callable[[Test], bool]] = {  # lists whose best, most or every entry these verdicts speak of
     "rates": lambda test: "(chosen rates" in test.tested or test.claim == "K",
     "neggrad_rates": _of(3),
+    "fisher_alphas": _of(3),
     "impair_rates": _of(9, "E", "K"),
     "repair_rates": _of(9, "E", "K"),
     "numbers": _of(7),

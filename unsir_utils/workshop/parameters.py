@@ -224,7 +224,7 @@ RULES: list[tuple[str, type, Rule]] = [  # the first whose pattern fits the name
     (r"seed|other_start", int, lambda value, _: _count("seed", value, least=0)),
     (r"shadow_per_class", int, lambda value, _: _count("number of images", value, least=0)),
     (r"\w*replicates", list, _replicates),
-    (r"\w+_rates", list, _numbers),
+    (r"\w+_(rates|alphas)", list, _numbers),
     (r"shares", list, partial(_numbers, most=1.0)),
     (r"penalties|passes", list, partial(_numbers, zero=True)),
     (r"rates|rates_tried", object, _pairs),

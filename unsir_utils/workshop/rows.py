@@ -144,13 +144,14 @@ def cases_of(
     in_full: list[Row],
     relearning: dict,
 ) -> list[dict]:
-    """Cases of `study.outcomes`: every method of its network on every row, with each seed.
+    """Cases of `study.outcomes`: each method of its network on every row, with each seed.
 
     methods: Row.model -> label -> method. in_full: the rows that get all seeds; the others get the first `seeds_elsewhere`.
     relearning: arguments of `study.relearn`.
     """
     return [
-        {**case, "relearning": relearning, "setting": row.setting}
+        {**case, "methods": {label: method}, "relearning": relearning, "setting": row.setting}
         for row in rows
         for case in by_seed(methods[row.model], seeds if row in in_full else seeds[:seeds_elsewhere], **row.request)
+        for label, method in case["methods"].items()
     ]

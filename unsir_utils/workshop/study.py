@@ -24,6 +24,7 @@ from ..engine import checks
 from ..engine.samples import Samples
 from ..impair import impair
 from ..methods.baselines import MaskedLogits, fisher_forgetting
+from ..methods.fisher import fisher_information, method_for
 from ..methods.piled_up import piled_up
 from ..noise import Noise, blank_images, learn_noise, more_retain, unlearned_noise
 from ..repair import repair
@@ -160,8 +161,18 @@ def _retrain(s: Scenario) -> tuple[nn.Module, float]:
 
 
 def _fisher(s: Scenario, per_class: int, **options) -> tuple[nn.Module, float]:
-    model, sample = s.original, s.retain.draw(per_class, seed=s.seed)
-    return _timed(lambda: fisher_forgetting(model, sample, s.forget, seed=s.seed, **options))
+    original, sample = s.original, s.retain.draw(per_class, seed=s.seed)
+    information, seconds = _information(s, s.network, per_class, machine())
+    given = {"information": information, "seed": s.seed, **options}
+    model, more = _timed(lambda: fisher_forgetting(original, sample, s.forget, **given))
+    return model, seconds + more
+
+
+@lru_cache(maxsize=1)
+def _information(s: Scenario, network: Trained, per_class: int, machine: str) -> tuple[dict[str, Tensor], float]:
+    """Fisher information, once for every alpha, and the seconds that it took."""
+    sample, start = s.retain.draw(per_class, seed=s.seed), time.perf_counter()
+    return fisher_information(network.model, sample, method=method_for(network.model)), time.perf_counter() - start
 
 
 def _masked(s: Scenario) -> tuple[nn.Module, float]:
@@ -325,7 +336,7 @@ def options_of(method: str) -> set[str]:
     """The options of a method of METHODS. Raises ValueError for another."""
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}: choose one of {', '.join(METHODS)}")
-    return set().union(*map(_options, METHODS[method].kernels)) - {"noise"} | {*METHODS[method].besides}
+    return set().union(*map(_options, METHODS[method].kernels)) - {"noise", "information"} | {*METHODS[method].besides}
 
 
 def _options(kernel: Callable) -> set[str]:
