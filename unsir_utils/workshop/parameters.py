@@ -153,7 +153,8 @@ def _numbers(value: list[float], _: Sets, most: float = float("inf"), zero: bool
 
 
 def _pairs(value: list[dict] | dict, data: Sets) -> None:
-    _some(value)
+    if not value:
+        raise ValueError("it is empty: name at least one pair of rates")
     for pair in value if isinstance(value, list) else [value]:
         if not isinstance(pair, dict) or not {*PAPER_RATES} <= {*pair}:
             raise ValueError(f"{pair!r} is no pair of rates: expected such as {PAPER_RATES}")
