@@ -6,7 +6,7 @@ from unsir_utils.unsir import two_passes, unsir
 from unsir_utils.workshop import study
 from unsir_utils.workshop.rivals import GRIDS, RIVALS, TRIALS
 
-KERNELS = {name: rival.kernel for name, rival in RIVALS.items()} | {"UNSIR": unsir, "No noise": two_passes}
+KERNELS = {name: rival.kernels[0] for name, rival in RIVALS.items()} | {"UNSIR": unsir, "No noise": two_passes}
 
 
 def test_every_method_has_a_grid():

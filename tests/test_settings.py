@@ -88,7 +88,7 @@ DEFAULTS = {
     one_shot.ssd: {"alpha": 10.0, "dampening": 1.0, "batch_size": 64},  # A
     one_shot.svd_projection: {"alpha_retain": 1e3, "alpha_forget": 30.0, "images": 900, "patches": 10_000, "seed": 0},  # A
     study.Scenario: {"retain_per_class": 1000, "seed": 0},  # NB
-    study.METHODS["Blank images"].run: {"noise_per_class": 256},  # as many as UNSIR's
+    study.METHODS["Blank images"].ready: {"noise_per_class": 256},  # as many as UNSIR's
     store.Recipe: {"training": "onecycle", "lr": 0.05, "batch_size": 64, "weights": None, "head_factor": 1.0, "left_out": (),
                    "seed": 0, "augment": False},  # ours
 }  # fmt: skip

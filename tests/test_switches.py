@@ -165,7 +165,7 @@ def test_another_precision_unlearns_the_very_network_that_the_usual_one_trained(
 
     monkeypatch.setattr(switches, "unlearned", watched)
     with provenance.listening() as heard:
-        switches.run_in_precision("float32", "as released", {}, **ASKED, **REQUEST)
+        switches.run_switch("as released", {}, precision="float32", **ASKED, **REQUEST)
     ((setting, model),) = seen
     assert setting == "float32" and model is original and "UNSIR_PRECISION" not in os.environ
     assert len(heard["networks"]) == 1, "no other is trained"

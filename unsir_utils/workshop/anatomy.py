@@ -22,7 +22,8 @@ from ..engine.small_maps import SmallMaps
 from ..engine.training import in_memory_order
 from ..noise import accumulate_gradient
 from . import plain
-from .races import Job, clock, race, ratio
+from .races import Job, race, ratio
+from .timing import clock
 
 PARTS = ["data", "forward", "backward", "optimiser"]
 SWITCHES = ["bfloat16", "channels_last", "fused", "memory_order", "small_maps"]

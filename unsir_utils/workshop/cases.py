@@ -37,7 +37,15 @@ def run_cases(function: Callable[..., list[dict]], cases: Iterable[dict], label:
     code, cases, rows = identity(function), list(cases), []
     found = [_kept(_place(code, case)) for case in cases]
     missing = [case for case, kept in zip(cases, found, strict=True) if kept is None]
-    made = iter(_made(partial(_result, function, code), missing, label, len(cases) - len(missing)))
+    n_kept = len(cases) - len(missing)  # told, and no part of the time that is left
+    if n_kept and not missing:
+        announce(f"{label}: all {n_kept} kept from before")
+    told = f"{label} ({n_kept} more kept from before)" if n_kept else label
+    try:
+        made = iter(each(partial(_once, function, code), missing, told))
+    except KeyboardInterrupt:
+        print(f"Interrupted: finished {label} are kept; the same cell goes on after them.", file=sys.stderr)
+        raise
     for case, there in zip(cases, found, strict=True):
         kept = there or next(made)
         shown = {k: v for k, v in case.items() if not isinstance(v, (list, tuple, dict))}
@@ -47,17 +55,6 @@ def run_cases(function: Callable[..., list[dict]], cases: Iterable[dict], label:
     return pd.DataFrame(rows)
 
 
-def _made(result: Callable[[dict], dict], missing: list[dict], label: str, n_kept: int) -> list[dict]:
-    """The results of the missing cases. What is kept is told, and is no part of the time that is left."""
-    if n_kept and not missing:
-        announce(f"{label}: all {n_kept} kept from before")
-    try:
-        return each(result, missing, f"{label} ({n_kept} more kept from before)" if n_kept else label)
-    except KeyboardInterrupt:
-        print(f"Interrupted: finished {label} are kept; the same cell goes on after them.", file=sys.stderr)
-        raise
-
-
 def drop_cases(function: Callable[..., list[dict]], cases: Iterable[dict]) -> None:
     """Removes what `run_cases` kept of these, for what is to be measured anew the next time."""
     code = identity(function)
@@ -65,20 +62,19 @@ def drop_cases(function: Callable[..., list[dict]], cases: Iterable[dict]) -> No
         _place(code, case).unlink(missing_ok=True)
 
 
-def _result(function: Callable[..., list[dict]], code: str, case: dict) -> dict:
+def _once(function: Callable[..., list[dict]], code: str, case: dict) -> dict:
+    """What is kept of the case, which runs now unless another process finished it meanwhile."""
     place = _place(code, case)
     place.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(place.with_suffix(".lock")):
-        return _kept(place) or _run(function, case, place)
-
-
-def _run(function: Callable[..., list[dict]], case: dict, place: Path) -> dict:
-    with listening() as heard:
-        records = function(**within(case))
-    about = {"machine": machine(), "threads": torch.get_num_threads(), "function": function.__qualname__, "case": case}
-    text = json.dumps({"records": records, "made_from": heard, **about})
-    write(place, lambda to: to.write_text(text))
-    return json.loads(text)
+        if kept := _kept(place):
+            return kept
+        with listening() as heard:
+            records = function(**within(case))
+        about = {"machine": machine(), "threads": torch.get_num_threads(), "function": function.__qualname__, "case": case}
+        text = json.dumps({"records": records, "made_from": heard, **about})
+        write(place, lambda to: to.write_text(text))
+        return json.loads(text)
 
 
 def _kept(place: Path) -> dict | None:

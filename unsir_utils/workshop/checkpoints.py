@@ -95,7 +95,7 @@ def _same_logits(record: dict, *weights: dict[str, Tensor]) -> bool:
 def _network(record: dict, weights: dict[str, Tensor]) -> nn.Module:
     model = models.build(record["recipe"]["architecture"], record["classes"])
     model.load_state_dict(weights)
-    return model.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return models.placed(model, torch.device("cpu")).requires_grad_(False)
 
 
 def fetched(name: str) -> tuple[dict[str, Tensor], dict] | None:

@@ -154,14 +154,11 @@ def _steps(code: CodeType) -> str:
     """The compiled code without line numbers, file name and docstring."""
     n_arguments = code.co_argcount + code.co_kwonlyargcount
     arguments = code.co_posonlyargcount, code.co_kwonlyargcount, code.co_varnames[:n_arguments]
-    steps = [f"{step.opname} {_constant(_argument(step, code))}" for step in _instructions(code)]
+    steps = []
+    for step in _instructions(code):
+        in_python_3_11 = step.opname == "KW_NAMES"  # whose names dis does not know there
+        steps.append(f"{step.opname} {_constant(code.co_consts[step.arg or 0] if in_python_3_11 else step.argval)}")
     return f"{arguments} {steps} {code.co_exceptiontable!r}"
-
-
-def _argument(step: dis.Instruction, code: CodeType) -> object:
-    return (
-        code.co_consts[step.arg or 0] if step.opname == "KW_NAMES" else step.argval
-    )  # which dis does not know in Python 3.11
 
 
 def _constant(value: object) -> str:

@@ -199,9 +199,16 @@ def build(architecture: str, n_classes: int, seed: int = 0, weights: str | None 
         own = {name: value for name, value in model.state_dict().items() if name.startswith(f"{head}.")}
         try:
             model.load_state_dict(body | own)
-        except RuntimeError as error:
-            raise RuntimeError(f"the weights {weights} are not those of {architecture}: {_differing(error)}") from error
+        except RuntimeError as error:  # torch says of every key and shape how it differs
+            differing = "; ".join(shorten(line, 160, placeholder=" ...") for line in str(error).splitlines()[1:4])
+            raise RuntimeError(f"the weights {weights} are not those of {architecture}: {differing}") from error
     return model
+
+
+def placed(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model as the kernels take it: on the device, channels last, in eval mode."""
+    model.to(device)
+    return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
 def weights_file(weights: str | None) -> Path | None:
@@ -220,21 +227,12 @@ def weights_file(weights: str | None) -> Path | None:
     return path
 
 
-def _from_file(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise RuntimeError(f"{path} is no safetensors file, or a damaged one ({error}): replace it") from error
-
-
-def _differing(error: RuntimeError) -> str:
-    """What torch says of keys and shapes, the beginning of it, in a line."""
-    return "; ".join(shorten(line, 160, placeholder=" ...") for line in str(error).splitlines()[1:4])
-
-
 def _pretrained(architecture: str, name: str) -> dict[str, Tensor]:
     if file := weights_file(name):
-        return _from_file(file)
+        try:
+            return load_file(file)
+        except SafetensorError as error:
+            raise RuntimeError(f"{file} is no safetensors file, or a damaged one ({error}): replace it") from error
     if architecture not in PRETRAINED:
         raise ValueError(f"{architecture} has no pretrained weights: choose one of {', '.join(PRETRAINED)}, or weights=None")
     choices = torchvision.models.get_model_weights(PRETRAINED[architecture])

@@ -90,10 +90,6 @@ def _some(value: Collection) -> None:
         raise ValueError("it is empty: name at least one")
 
 
-def _pictured(value: list, data: Sets) -> None:
-    checks.classes(value, _classes_of(data))
-
-
 def _n_forget(value: dict[str, list[int]], data: Sets) -> None:
     for network, numbers in value.items():
         of = data.get(network) or data.get("")
@@ -129,13 +125,10 @@ def _shadows(value: int, _: Sets) -> None:
         raise ValueError("expected an even number, as they come in pairs")
 
 
-def _seeds(value: list[int], _: Sets) -> None:
-    _some(value)
-    _folds(value, _)
-
-
-def _folds(value: list[int], _: Sets) -> None:
-    """Seeds of which there may be none."""
+def _seeds(value: list[int], _: Sets, none: bool = False) -> None:
+    """none: whether there may be none."""
+    if not none:
+        _some(value)
     for seed in value:
         _count("seed", seed, least=0)
     if len(set(value)) < len(value):
@@ -207,19 +200,19 @@ def _profile(value: str, _: Sets) -> None:
         raise ValueError(f"there is no such profile: choose one of {', '.join(profiles())}")
 
 
-Rule = Callable[[Any, Sets], None]
+Rule = Callable[[Any, Sets], object]
 RULES: list[tuple[str, type, Rule]] = [  # the first whose pattern fits the name, and whose type the value
     (r"profile|gathered", str, _profile),
     (r"forget|several|released_request", list, _forget),
     (r"requests", object, _requests),
-    (r"pictured", list, _pictured),
+    (r"pictured", list, lambda value, data: checks.classes(value, _classes_of(data))),
     (r"n_forget", dict, _n_forget),
     (r"numbers", list, _numbers_of_classes),
     (r"retain_per_class|per_class", int, _retain),
     (r"batch_size", int, _batch),
     (r"shadows", int, _shadows),
     (r"\w*seeds|retrainings|originals|search_models", list, _seeds),
-    (r"folds", list, _folds),
+    (r"folds", list, partial(_seeds, none=True)),
     (r"relearning", dict, _relearning),
     (r"seed|other_start", int, lambda value, _: _count("seed", value, least=0)),
     (r"shadow_per_class", int, lambda value, _: _count("number of images", value, least=0)),

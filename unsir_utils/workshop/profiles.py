@@ -39,9 +39,8 @@ def profile_values(profile: str) -> dict[str, dict]:
         raise ValueError(f"profile {profile} names notebooks that do not exist: {', '.join(unknown)}")
     if unused := [name for name in shared if not any(name in defaults(path) for path in known.values())]:
         raise ValueError(f"profile {profile} shares what is no parameter of any notebook: {', '.join(unused)}")
-    has = {name: defaults(path) if shared else {} for name, path in known.items() if name not in as_in_quick}
-    taken = {name: {k: v for k, v in shared.items() if k in names} for name, names in has.items()}
-    return {name: taken[name] | own.get(name, {}) if name in taken else {} for name in known}
+    taken = {name: {k: v for k, v in shared.items() if k in defaults(path)} for name, path in known.items()}
+    return {name: {} if name in as_in_quick else taken[name] | own.get(name, {}) for name in known}
 
 
 def defaults(notebook: Path) -> dict[str, Any]:

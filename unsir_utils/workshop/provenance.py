@@ -18,8 +18,8 @@ import torchvision
 from ..data.sets import Data, load
 from ..engine.precision import device, precision_setting, uses_bfloat16
 
-LISTENING: list[dict[str, dict]] = []  # the innermost last
-LOOKED_THROUGH: list[dict[str, str]] = []  # by each that listens: folder -> its files, told once
+# Those that listen, the innermost last: what each has heard; and folder -> its files, which it looks through once.
+LISTENING: list[tuple[dict[str, dict], dict[str, str]]] = []
 ASKED_FOR: dict[str, float] = {}  # name -> seconds of training, of the networks that this process was handed
 
 
@@ -27,19 +27,17 @@ ASKED_FOR: dict[str, float] = {}  # name -> seconds of training, of the networks
 def listening() -> Iterator[dict[str, dict]]:
     """Collects what is handed out meanwhile. data: arguments of `load` -> Data.id; networks: name -> checksum, seconds."""
     heard: dict[str, dict] = {"data": {}, "networks": {}}
-    LISTENING.append(heard)
-    LOOKED_THROUGH.append({})
+    LISTENING.append((heard, {}))
     try:
         yield heard
     finally:
         LISTENING.pop()
-        LOOKED_THROUGH.pop()
 
 
 def tell(kind: str, name: str, value: Any) -> None:
     if kind == "networks":
         ASKED_FOR[name] = value["seconds"]
-    for heard in LISTENING:
+    for heard, _ in LISTENING:
         heard[kind][name] = value
 
 
@@ -64,7 +62,7 @@ def state(name: str) -> str:
     kind, _, path = name.partition(":")
     if kind != "folder":
         return machine()
-    known = LOOKED_THROUGH[-1] if LOOKED_THROUGH else {}
+    known = LISTENING[-1][1] if LISTENING else {}
     if path not in known:
         known[path] = _files(Path(path).expanduser())
     return f"{machine()} {known[path]}"

@@ -8,15 +8,10 @@ from __future__ import annotations
 import copy
 import resource
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
@@ -26,20 +21,14 @@ from ..engine.samples import Samples
 from ..methods.fisher import fisher_information
 from ..unsir import fast as fast_unsir
 from ..unsir import unsir
-from . import models, plain, store
+from . import models, plain
 from .cases import drop_cases, run_cases
 from .study import Scenario, scenario
+from .timing import clock, trained_apart
 
 PLAIN = "plain implementation"
 METRICS = ["A_Dr", "A_Df"]
 Job = Callable[[int], object]  # takes a seed
-
-
-def clock() -> float:
-    """Seconds; what was sent to a GPU is waited for."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
 
 
 def peak_memory() -> float:
@@ -168,7 +157,7 @@ def one_class(settings: dict, fast: dict, fisher_images: int, rounds: list[int],
     sides = {
         **_plain_and_here(s, settings),
         "fast()": lambda seed: fast_unsir(original, s.forget, retain, seed=seed, **fast).model,
-        "an epoch": lambda seed: _retrain_an_epoch(s, seed),
+        "an epoch": lambda seed: pd.Series({"seconds": trained_apart(s, s.loaded, seed).seconds}),  # but for its writing
         "by image and class": lambda _: fisher_information(original, few, method="loop"),
         "by layer": lambda _: fisher_information(original, few),
     }
@@ -189,12 +178,6 @@ def _plain_and_here(s: Scenario, settings: dict) -> dict[str, Job]:
         "plain": lambda seed: plain.unsir(network, s.forget, images, seed, **settings),
         "here": lambda seed: unsir(original, s.forget, subset, seed=seed, **settings).model,
     }
-
-
-def _retrain_an_epoch(s: Scenario, seed: int) -> pd.Series:
-    one_epoch = replace(s.recipe, epochs=1, left_out=s.forget, seed=seed)
-    with TemporaryDirectory() as folder:  # the writing of its files is not counted
-        return pd.Series({"seconds": store.trained(one_epoch, s.loaded, Path(folder)).seconds})
 
 
 def many_classes(settings: dict, rounds: list[int], **request) -> list[dict]:
@@ -238,8 +221,8 @@ def relearning_epochs(epoch_images: int, relearning: dict, rounds: list[int], **
     """A case: relearning of a new network at almost no rate, so that neither side stops early. epochs: None past the cap."""
     s, again = scenario(**request), {**relearning, "lr": 1e-6}
     train, seen = s.loaded.train[:epoch_images], s.forget_set.draw(again.pop("watched"))
-    new = models.build(s.recipe.architecture, train.n_classes).to(train.device).to(memory_format=torch.channels_last)
-    new, original, lists = new.eval(), s.original, [plain.as_list(part) for part in (train, seen)]
+    new = models.placed(models.build(s.recipe.architecture, train.n_classes), train.device)
+    original, lists = s.original, [plain.as_list(part) for part in (train, seen)]
     plain_new, plain_original = plain.network(new), plain.network(original)
     sides: dict[str, Job] = {
         "plain": lambda _: pd.Series(plain.relearn_epochs(plain_new, plain_original, *lists, **again), ["epochs"]),

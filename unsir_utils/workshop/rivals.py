@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from torch import nn
 
 from ..methods.baselines import finetune, neggrad
 from ..methods.forget_set import bad_teacher, boundary_shrink, delete, neggrad_plus, random_labels, salun, scrub
 from ..methods.one_shot import ssd, svd_projection
 from ..methods.zero_glance import bias_shift, head_projection, l1_sparse, weight_negation
+from ..unsir import Unlearned
 from . import models
 
 if TYPE_CHECKING:
@@ -28,12 +33,33 @@ GIVEN: dict[str, Callable[[Scenario], tuple[Any, ...]]] = {
 }
 
 
-class Rival(NamedTuple):
-    """access: of GIVEN. besides: what its kernel is given after that."""
+# A kernel that still lacks its options, and the seconds that were spent on what it is given.
+Ready = tuple[Callable[..., nn.Module | Unlearned], float]
 
+
+class Entry(NamedTuple):
+    """A method: how `study.apply` gets it ready, and what it may see of the training data after the original was trained.
+
+    kernels: whose options it takes; besides: options that `ready` takes itself. seeded: whether the seed of the unlearning
+        changes it.
+    """
+
+    ready: Callable[..., Ready]
     access: str
-    kernel: Callable
-    besides: Callable[[Scenario], tuple[Any, ...]] = lambda s: ()
+    kernels: tuple[Callable, ...] = ()
+    besides: tuple[str, ...] = ()
+    seeded: bool = True
+
+
+def _rival(access: str, kernel: Callable, besides: Callable[[Scenario], tuple[Any, ...]] = lambda s: ()) -> Entry:
+    """access: of GIVEN. besides: what the kernel is given after that."""
+    seeded = "seed" in inspect.signature(kernel).parameters
+
+    def ready(s: Scenario) -> Ready:
+        given = s.original, *GIVEN[access](s), *besides(s)
+        return partial(kernel, *given, **({"seed": s.seed} if seeded else {})), 0.0
+
+    return Entry(ready, access, (kernel,), seeded=seeded)
 
 
 def _untrained(s: Scenario) -> tuple[Any, ...]:
@@ -41,24 +67,24 @@ def _untrained(s: Scenario) -> tuple[Any, ...]:
     return (untrained.to(s.loaded.train.device),)
 
 
-RIVALS = {
-    "FineTune": Rival(ALL, finetune),
-    "NegGrad": Rival(FORGET, neggrad),
-    "Bias shift": Rival(NOTHING, bias_shift),
-    "Head projection": Rival(NOTHING, head_projection),
-    "NoT": Rival(ALL, weight_negation),
-    "NoT (subset)": Rival(SUBSET, weight_negation),
-    "l1-sparse": Rival(ALL, l1_sparse),
-    "l1-sparse (subset)": Rival(SUBSET, l1_sparse),
-    "NegGrad+": Rival(BOTH, neggrad_plus),
-    "Random labels": Rival(BOTH, random_labels),
-    "SalUn": Rival(BOTH, salun),
-    "SSD": Rival(BOTH, ssd),
-    "SCRUB": Rival(BOTH, scrub),
-    "Bad Teacher": Rival(BOTH, bad_teacher, _untrained),
-    "Boundary Shrink": Rival(FORGET, boundary_shrink),
-    "SVD projection": Rival(BOTH, svd_projection),
-    "DELETE": Rival(FORGET, delete),
+RIVALS: dict[str, Entry] = {
+    "FineTune": _rival(ALL, finetune),
+    "NegGrad": _rival(FORGET, neggrad),
+    "Bias shift": _rival(NOTHING, bias_shift),
+    "Head projection": _rival(NOTHING, head_projection),
+    "NoT": _rival(ALL, weight_negation),
+    "NoT (subset)": _rival(SUBSET, weight_negation),
+    "l1-sparse": _rival(ALL, l1_sparse),
+    "l1-sparse (subset)": _rival(SUBSET, l1_sparse),
+    "NegGrad+": _rival(BOTH, neggrad_plus),
+    "Random labels": _rival(BOTH, random_labels),
+    "SalUn": _rival(BOTH, salun),
+    "SSD": _rival(BOTH, ssd),
+    "SCRUB": _rival(BOTH, scrub),
+    "Bad Teacher": _rival(BOTH, bad_teacher, _untrained),
+    "Boundary Shrink": _rival(FORGET, boundary_shrink),
+    "SVD projection": _rival(BOTH, svd_projection),
+    "DELETE": _rival(FORGET, delete),
 }
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 
 import pandas as pd
-import torch
 from torch import Tensor, nn
 
 from .. import metrics
 from ..engine.samples import Samples
 from ..unsir import two_passes, unsir
-from .study import scenario
+from . import study
 
 
 def chain(
@@ -25,7 +24,7 @@ def chain(
     subset of its own, without any class asked for so far. Nothing can be unlearned from a network that has diverged: from
     there on all accuracies are nan.
     """
-    s = scenario(data, recipe, [c for request in requests for c in request])
+    s = study.scenario(data, recipe, [c for request in requests for c in request])
     model, gone = s.original, list[int]()
     records: list[dict] = []
     for step, request in enumerate(requests, start=1):
@@ -45,11 +44,10 @@ def accuracies(model: nn.Module, test: Samples, gone: list[int]) -> dict[str, fl
 
     All nan for a diverged network, and nan for a class that has no sample.
     """
-    predicted, labels = metrics.predictions(model, test), test.labels
-    hit = (predicted == labels).double().masked_fill((predicted < 0).any(), math.nan)
-    asked = torch.isin(labels, torch.tensor(gone, device=labels.device))
-    parts = {"A_Dr": ~asked, "A_Df": asked, **{f"class {c}": labels == c for c in range(test.n_classes)}}
-    return {name: 100 * hit[part].mean().item() for name, part in parts.items()}
+    predicted = metrics.predictions(model, test)
+    by_class = {f"class {c}": study.accuracies(predicted, test, [c])["A_Df"] for c in range(test.n_classes)}
+    found = study.accuracies(predicted, test, gone)
+    return {"A_Dr": found["A_Dr"], "A_Df": found["A_Df"], **by_class}
 
 
 def course(records: pd.DataFrame, classes: list[int], before: Tensor) -> pd.DataFrame:

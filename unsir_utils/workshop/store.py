@@ -13,14 +13,13 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
+from filelock import AcquireReturnProxy, FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -136,18 +135,17 @@ def trained(recipe: Recipe, data: Data, folder: Path | None = None) -> Trained:
     record = json.loads(path.with_suffix(".json").read_text())
     model = models.build(recipe.architecture, data.n_classes)
     model.load_state_dict(load_file(path))
-    model = _place(model, data.train.device)
+    model = models.placed(model, data.train.device)
     return handed_out(Trained(model, record["history"], record["seconds"], recipe, path.stem, record["sha256"]))
 
 
 def _make(recipe: Recipe, data: Data, path: Path) -> None:
     """Takes the model from UNSIR_CHECKPOINTS, or trains it where it is not there."""
-    found = checkpoints.fetched(path.name)
-    if found is None:
-        _train(recipe, data, path)
-    else:
+    if found := checkpoints.fetched(path.name):
         weights, record = found
         _put(path, weights, {**record, "fetched": True})
+    else:
+        _train(recipe, data, path)
 
 
 def handed_out(found: Trained) -> Trained:
@@ -179,22 +177,16 @@ def _is_sound(path: Path) -> bool:
         return False
 
 
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def _lock(path: Path) -> AcquireReturnProxy:
     """One process trains while the others wait."""
-    lock = FileLock(path.with_suffix(".lock"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        return FileLock(path.with_suffix(".lock")).acquire()
     except OSError as error:
         raise OSError(
             f"{path.stem} is to be trained, but {path.parent} cannot be written ({error}): "
             "make it writable, or name another folder in the environment variable UNSIR_MODELS"
         ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _set_aside(path: Path, why: str) -> None:
@@ -214,7 +206,7 @@ class _Training:
 
     @classmethod
     def new(cls, recipe: Recipe, n_classes: int, train: Samples) -> _Training:
-        model = _place(models.build(recipe.architecture, n_classes, recipe.seed, recipe.weights), train.device)
+        model = models.placed(models.build(recipe.architecture, n_classes, recipe.seed, recipe.weights), train.device)
         steps = recipe.epochs * len(chunks(torch.arange(len(train)), recipe.batch_size))
         groups = parameter_groups(model, recipe.lr, recipe.head_factor, train.inputs(slice(0, 2)))
         optimiser, schedule = TRAININGS[recipe.training](groups, steps)
@@ -230,9 +222,15 @@ class _Training:
         if not 0 < self.state["epoch"] == len(self.state["history"]) < epochs:
             raise ValueError(f"it stands after {self.state['epoch']} of {epochs} epochs")
 
-    def save(self, file: Path) -> None:
+    def save(self, file: Path) -> bool:
+        """Whether there was room for it; training goes on without."""
         parts = {name: getattr(self, name).state_dict() for name in ("model", "optimiser", "schedule")}
-        write(file, lambda to: torch.save({**self.state, **parts, "layout": LAYOUT}, to))
+        try:
+            write(file, lambda to: torch.save({**self.state, **parts, "layout": LAYOUT}, to))
+        except OSError as error:
+            warnings.warn(f"{file} could not be written ({error}): if interrupted, the training starts anew", stacklevel=2)
+            return False
+        return True
 
 
 def _begin(recipe: Recipe, n_classes: int, train: Samples, partial: Path) -> _Training:
@@ -258,7 +256,7 @@ def _train(recipe: Recipe, data: Data, path: Path) -> None:
         for _ in progress(range(done, recipe.epochs), f"train {recipe.architecture}", initial=done, total=recipe.epochs):
             _epoch(training, recipe, train, watched)
             if time.perf_counter() - saved > SAVE_EVERY_S:
-                kept = training.state["epoch"] if _saved(training, partial) else kept
+                kept = training.state["epoch"] if training.save(partial) else kept
                 saved = time.perf_counter()
     except KeyboardInterrupt:
         where = f"{kept} of {recipe.epochs} epochs are kept in {partial}" if kept else "nothing was kept yet"
@@ -288,16 +286,6 @@ def _epoch(training: _Training, recipe: Recipe, train: Samples, watched: Samples
     state["seconds"] += time.perf_counter() - start
     state["history"].append(record)
     state["epoch"] += 1
-
-
-def _saved(training: _Training, partial: Path) -> bool:
-    """Whether there was room for the state; training goes on without."""
-    try:
-        training.save(partial)
-    except OSError as error:
-        warnings.warn(f"{partial} could not be written ({error}): if interrupted, the training starts anew", stacklevel=2)
-        return False
-    return True
 
 
 def _keep(training: _Training, recipe: Recipe, data: Data, path: Path) -> None:
@@ -349,11 +337,6 @@ def _released(groups: list[dict], steps: int) -> tuple:
 
 
 TRAININGS = {"onecycle": _one_cycle, "adamw": _adamw, "released": _released}
-
-
-def _place(model: nn.Module, device: torch.device) -> nn.Module:
-    model.to(device)
-    return model.to(memory_format=torch.channels_last).eval()
 
 
 def write(path: Path, put: Callable[[Path], object]) -> None:

@@ -10,8 +10,8 @@ import inspect
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
-from functools import lru_cache
+from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache, partial
 from typing import NamedTuple, TypedDict
 
 import pandas as pd
@@ -29,12 +29,12 @@ from ..methods.piled_up import piled_up
 from ..noise import Noise, blank_images, learn_noise, more_retain, unlearned_noise
 from ..repair import repair
 from ..settings import PAPER, best_record
-from ..unsir import released, two_passes, unsir
+from ..unsir import Unlearned, released, two_passes, unsir
 from .cases import run_cases
 from .models import weights_file
 from .noise_store import noise_against
 from .provenance import load_once, machine, state
-from .rivals import ALL, GIVEN, NOTHING, RIVALS, SUBSET, Rival
+from .rivals import ALL, NOTHING, RIVALS, SUBSET, Entry, Ready
 from .store import Recipe, Trained, handed_out, trained
 from .workers import each
 
@@ -60,7 +60,8 @@ class Scenario:
     @property
     def network(self) -> Trained:
         """The original as the store has it."""
-        return _trained(self.recipe, self.data)
+        _ = self.loaded  # so that a case knows of the data, too
+        return handed_out(_trained_once(self.recipe, self.data, state(dict(self.data)["name"])))
 
     @property
     def original(self) -> nn.Module:
@@ -113,11 +114,6 @@ def scenario(data: dict, recipe: dict, forget: Iterable[int], **settings: int) -
     return Scenario(tuple(sorted(data.items())), Recipe(**recipe), tuple(named), **settings)
 
 
-def _trained(recipe: Recipe, data: tuple[tuple, ...]) -> Trained:
-    load_once(**dict(data))  # so that a case knows of the data, too
-    return handed_out(_trained_once(recipe, data, state(dict(data)["name"])))
-
-
 @lru_cache(maxsize=4)
 def _trained_once(recipe: Recipe, data: tuple[tuple, ...], state: str) -> Trained:
     return trained(recipe, load_once(**dict(data)))
@@ -139,78 +135,12 @@ def _stored(network: tuple[tuple[tuple, ...], Recipe]) -> None:
     trained(recipe, load_once(**dict(data)))
 
 
-# Each method takes the scenario and its own options and returns (model, seconds).
-# None of the seconds holds the loading of data or of the original model.
-Unlearn = Callable[..., tuple[nn.Module, float]]
-
-
-def _timed(make: Callable[[], nn.Module]) -> tuple[nn.Module, float]:
-    start = time.perf_counter()
-    model = make()
-    return model, time.perf_counter() - start
-
-
-def _original(s: Scenario) -> tuple[nn.Module, float]:
-    found = s.network
-    return found.model, found.seconds
-
-
-def _retrain(s: Scenario) -> tuple[nn.Module, float]:
-    found = _trained(replace(s.recipe, left_out=s.forget), s.data)
-    return found.model, found.seconds
-
-
-def _fisher(s: Scenario, per_class: int, **options) -> tuple[nn.Module, float]:
-    original, sample = s.original, s.retain.draw(per_class, seed=s.seed)
-    information, seconds = _information(s, s.network, per_class, machine())
-    given = {"information": information, "seed": s.seed, **options}
-    model, more = _timed(lambda: fisher_forgetting(original, sample, s.forget, **given))
-    return model, seconds + more
-
-
-@lru_cache(maxsize=1)
-def _information(s: Scenario, network: Trained, per_class: int, machine: str) -> tuple[dict[str, Tensor], float]:
-    """Fisher information, once for every alpha, and the seconds that it took."""
-    sample, start = s.retain.draw(per_class, seed=s.seed), time.perf_counter()
-    return fisher_information(network.model, sample, method=method_for(network.model)), time.perf_counter() - start
-
-
-def _masked(s: Scenario) -> tuple[nn.Module, float]:
-    model = s.original
-    return _timed(lambda: MaskedLogits(model, s.forget))
-
-
-def _with_images(images: Callable[[Scenario, int], Noise | None]) -> Unlearn:
-    """UNSIR's two passes with other images in the noise's place, as many as the noise has."""
-
-    def method(s: Scenario, noise_per_class: int = PAPER.noise_per_class, **options) -> tuple[nn.Module, float]:
-        model, subset, given = s.original, s.retain_subset, images(s, noise_per_class)
-        return _timed(lambda: two_passes(model, subset, given, seed=s.seed, **options).model)
-
-    return method
-
-
 CONTROLS: dict[str, Callable[[Scenario, int], Noise | None]] = {
     "No noise": lambda s, n: None,
     "Unlearned noise": lambda s, n: unlearned_noise(s.forget, s.loaded.train.shape, per_class=n, seed=s.seed),
     "Blank images": lambda s, n: blank_images(s.forget, s.loaded.train.shape, per_class=n),
     "More retain": lambda s, n: more_retain(s.retain_subset, n * len(s.forget), seed=s.seed),
 }
-
-
-def _unsir(s: Scenario, **options) -> tuple[nn.Module, float]:
-    (noise, model), passes = _noise(s, options)
-    found = unsir(model, s.forget, s.retain_subset, noise=noise, seed=s.seed, **passes)
-    return found.model, sum(found.seconds.values())
-
-
-def _piled_up(s: Scenario, **options) -> tuple[nn.Module, float]:
-    (noise, model), passes = _noise(s, options)
-    subset = s.retain_subset
-    found, seconds = _timed(lambda: piled_up(model, subset, noise, seed=s.seed, **passes))
-    return found, noise.seconds + seconds
-
-
 NOISE_OPTIONS = {
     "noise_per_class": "per_class",
     "noise_total": "total",
@@ -224,15 +154,13 @@ NOISE_OPTIONS = {
 def learned_noise(s: Scenario, **options: object) -> Noise:
     """What `learn_noise` finds for the scenario, learned now if no notebook has asked for it. options: as of `unsir`."""
     checks.known("options of the noise", options, NOISE_OPTIONS)
-    return _noise(s, options)[0][0]
+    return _noise(s, options)[0]
 
 
-def _noise(s: Scenario, options: dict) -> tuple[tuple[Noise, nn.Module], dict]:
-    """UNSIR's noise with the network as its learning left it, and the options that are not of the noise."""
-    learning = {short: options[long] for long, short in NOISE_OPTIONS.items() if long in options}
-    passes = {name: value for name, value in options.items() if name not in NOISE_OPTIONS}
-    network, about = s.network, tuple(learning.items())
-    return _learned(network, tuple(s.forget), s.loaded.train.shape, s.seed, about, machine()), passes
+def _noise(s: Scenario, options: dict) -> tuple[Noise, nn.Module]:
+    """UNSIR's noise, and the network as its learning left it. Other options than those of the noise are not looked at."""
+    learning = tuple((short, options[long]) for long, short in NOISE_OPTIONS.items() if long in options)
+    return _learned(s.network, tuple(s.forget), s.loaded.train.shape, s.seed, learning, machine())
 
 
 @lru_cache(maxsize=1)
@@ -247,35 +175,56 @@ def _learned(
     return learn_noise(left, forget, shape, seed=seed, in_place=True, **options), left
 
 
-def _released(s: Scenario, **options) -> tuple[nn.Module, float]:
-    model, retain = s.original, s.retain
-    return _timed(lambda: released(model, s.forget, retain, seed=s.seed, **options).model)
+# What `apply` runs of each method: its kernel with what that gets of the scenario, and the seconds that this took already,
+# of the noise's learning or of a training. Data and original are loaded before any clock runs.
 
 
-def _rival(rival: Rival) -> Unlearn:
-    def method(s: Scenario, **options) -> tuple[nn.Module, float]:
-        model, given = s.original, (*GIVEN[rival.access](s), *rival.besides(s))
-        seed = {"seed": s.seed} if _is_seeded(rival) else {}
-        return _timed(lambda: rival.kernel(model, *given, **seed, **options))
-
-    return method
+def _original(s: Scenario) -> Ready:
+    found = s.network
+    return lambda: found.model, found.seconds
 
 
-def _is_seeded(rival: Rival) -> bool:
-    return "seed" in inspect.signature(rival.kernel).parameters
+def _retrain(s: Scenario) -> Ready:
+    return _original(Scenario(s.data, replace(s.recipe, left_out=s.forget), s.forget))
 
 
-class Entry(NamedTuple):
-    """A method: how it runs, and what it may see of the training data after the original was trained.
+def _fisher(s: Scenario, per_class: int) -> Ready:
+    sample, (information, seconds) = s.retain.draw(per_class, seed=s.seed), _information(s, s.network, per_class, machine())
+    return partial(fisher_forgetting, s.original, sample, s.forget, information=information, seed=s.seed), seconds
 
-    kernels: whose options it takes; besides: options that these have not. seeded: whether the unlearning seed changes it.
-    """
 
-    run: Unlearn
-    access: str
-    kernels: tuple[Callable, ...] = ()
-    besides: tuple[str, ...] = ()
-    seeded: bool = True
+@lru_cache(maxsize=1)
+def _information(s: Scenario, network: Trained, per_class: int, machine: str) -> tuple[dict[str, Tensor], float]:
+    """Fisher information, once for every alpha, and the seconds that it took."""
+    sample, start = s.retain.draw(per_class, seed=s.seed), time.perf_counter()
+    return fisher_information(network.model, sample, method=method_for(network.model)), time.perf_counter() - start
+
+
+def _masked(s: Scenario) -> Ready:
+    return partial(MaskedLogits, s.original, s.forget), 0.0
+
+
+def _control(images: Callable[[Scenario, int], Noise | None]) -> Callable[..., Ready]:
+    """UNSIR's two passes with other images in the noise's place, as many as the noise has."""
+
+    def ready(s: Scenario, noise_per_class: int = PAPER.noise_per_class) -> Ready:
+        return partial(two_passes, s.original, s.retain_subset, images(s, noise_per_class), seed=s.seed), 0.0
+
+    return ready
+
+
+def _unsir(s: Scenario, **learning) -> Ready:
+    noise, model = _noise(s, learning)
+    return partial(unsir, model, s.forget, s.retain_subset, noise=noise, seed=s.seed), noise.seconds
+
+
+def _piled_up(s: Scenario, **learning) -> Ready:
+    noise, model = _noise(s, learning)
+    return partial(piled_up, model, s.retain_subset, noise, seed=s.seed), noise.seconds
+
+
+def _released(s: Scenario) -> Ready:
+    return partial(released, s.original, s.forget, s.retain, seed=s.seed), 0.0
 
 
 METHODS: dict[str, Entry] = {
@@ -283,11 +232,11 @@ METHODS: dict[str, Entry] = {
     "Retrain": Entry(_retrain, ALL, seeded=False),
     "Fisher": Entry(_fisher, ALL, (fisher_forgetting,), ("per_class",)),
     "Masked logits": Entry(_masked, NOTHING, seeded=False),
-    **{n: Entry(_with_images(i), SUBSET, (two_passes,), ("noise_per_class",)) for n, i in CONTROLS.items()},
-    "UNSIR": Entry(_unsir, SUBSET, (unsir,)),
+    **{name: Entry(_control(of), SUBSET, (two_passes,), ("noise_per_class",)) for name, of in CONTROLS.items()},
+    "UNSIR": Entry(_unsir, SUBSET, (unsir,), (*NOISE_OPTIONS,)),
     "Gradients pile up": Entry(_piled_up, SUBSET, (piled_up,), ("noise_per_class",)),
     "Released": Entry(_released, SUBSET, (released, two_passes)),
-    **{n: Entry(_rival(r), r.access, (r.kernel,), seeded=_is_seeded(r)) for n, r in RIVALS.items()},
+    **RIVALS,
 }
 
 
@@ -355,7 +304,12 @@ def _check_options(method: str, *given: dict) -> None:
 def apply(method: str, s: Scenario, **options) -> tuple[nn.Module, float]:
     """(unlearned model, seconds) of a method of METHODS. Raises ValueError for another, or for an unknown option."""
     _check_options(method, options)
-    return METHODS[method].run(s, **options)
+    entry = METHODS[method]
+    run, seconds = entry.ready(s, **{name: options.pop(name) for name in entry.besides if name in options})
+    start = time.perf_counter()
+    made = run(**options)
+    seconds += time.perf_counter() - start
+    return made.model if isinstance(made, Unlearned) else made, seconds
 
 
 class Accuracies(TypedDict):
@@ -384,35 +338,25 @@ def measure(model: nn.Module, s: Scenario) -> Measured:
     undefined."""
     test = s.loaded.test
     predicted = metrics.predictions(model, test)
-    spread = _among(predicted, test, s.forget).bincount(minlength=test.n_classes).double() if _defined(predicted) else None
-    return {
-        **_accuracies(predicted, test, s.forget),
-        "entropy": math.nan if spread is None else metrics.normalised_entropy(spread / spread.sum()),
-        "largest_share": math.nan if spread is None else (spread / spread.sum()).max().item(),
-    }
+    found = accuracies(predicted, test, s.forget)
+    if (predicted < 0).any():
+        return {**found, "entropy": math.nan, "largest_share": math.nan}
+    gone = torch.isin(test.labels, torch.tensor(s.forget, device=test.device))
+    counts = predicted[gone].bincount(minlength=test.n_classes).double()
+    shares = counts / counts.sum()
+    return {**found, "entropy": metrics.normalised_entropy(shares), "largest_share": shares.max().item()}
 
 
 def validate(model: nn.Module, s: Scenario) -> Accuracies:
     """On the validation part: what settings are chosen by."""
-    return _accuracies(metrics.predictions(model, s.loaded.validation), s.loaded.validation, s.forget)
+    return accuracies(metrics.predictions(model, s.loaded.validation), s.loaded.validation, s.forget)
 
 
-def _accuracies(predicted: Tensor, samples: Samples, forget: tuple[int, ...]) -> Accuracies:
-    """As `metrics.retain_forget_accuracy`, from predictions that stand already."""
-    if not _defined(predicted):
-        return {"A_Dr": math.nan, "A_Df": math.nan}
-    hit = (predicted == samples.labels).double()
-    others = [c for c in range(samples.n_classes) if c not in forget]
-    of_retain, of_forget = (100 * _among(hit, samples, of).mean().item() for of in (others, forget))
-    return {"A_Dr": of_retain, "A_Df": of_forget}
-
-
-def _among(values: Tensor, samples: Samples, classes: Iterable[int]) -> Tensor:
-    return values[torch.isin(samples.labels, torch.tensor(list(classes), device=samples.device))]
-
-
-def _defined(predicted: Tensor) -> bool:
-    return bool((predicted >= 0).all())
+def accuracies(predicted: Tensor, samples: Samples, forget: Iterable[int]) -> Accuracies:
+    """As `metrics.retain_forget_accuracy`, from predictions that stand already; both nan where one of these is undefined."""
+    hit = (predicted == samples.labels).double().masked_fill((predicted < 0).any(), math.nan)
+    gone = torch.isin(samples.labels, torch.tensor([*forget], device=samples.device))
+    return {"A_Dr": 100 * hit[~gone].mean().item(), "A_Df": 100 * hit[gone].mean().item()}
 
 
 def relearn(model: nn.Module, s: Scenario, *, watched: int, steps_cap: int, **options) -> Relearned:
@@ -423,7 +367,7 @@ def relearn(model: nn.Module, s: Scenario, *, watched: int, steps_cap: int, **op
     checks.known("options of relearning", options, RELEARNING)
     model = model.network if isinstance(model, MaskedLogits) else model
     original, train, forget = s.original, s.loaded.train, s.forget_set.draw(-(-watched // len(s.forget)))
-    if not _defined(metrics.predictions(model, forget)):
+    if (metrics.predictions(model, forget) < 0).any():
         return {"relearn_epochs": math.nan, "relearn_steps": math.nan}
     return {
         "relearn_epochs": metrics.relearn_epochs(model, original, train, forget, seed=s.seed, **options),
@@ -543,21 +487,18 @@ def grid(method: str, impair_rates: list[float], repair_rates: list[float], opti
     _check_options(method, options, dict.fromkeys(["impair_lr", "repair_lr"]))
     images: Noise | None
     if method == "UNSIR":
-        (images, start), passes = _noise(s, options)
+        images, start = _noise(s, options)
     else:
-        passes = {"noise_per_class": PAPER.noise_per_class, **options}
-        images, start = CONTROLS[method](s, passes.pop("noise_per_class")), s.original
-    about = {"trained": s.recipe.seed, "n_forget": len(s.forget)}
-    common = {"seed": s.seed} | {name: passes[name] for name in ("batch_size", "head_factor") if name in passes}
-    first = {"copies": passes["copies"]} if "copies" in passes else {}
-    subset = s.retain_subset
+        images, start = CONTROLS[method](s, options.get("noise_per_class", PAPER.noise_per_class)), s.original
+    passes, subset = asdict(PAPER) | options, s.retain_subset
+    common = {"batch_size": passes["batch_size"], "head_factor": passes["head_factor"], "seed": s.seed}
+    first = {"epochs": passes["impair_epochs"], "copies": passes["copies"], **common}
     for impair_lr in impair_rates:
-        impaired = impair(
-            start, subset, images, lr=impair_lr, epochs=passes.get("impair_epochs", 1), **first, **common
-        ).model
+        impaired = impair(start, subset, images, lr=impair_lr, **first).model
         for repair_lr in repair_rates:
-            model = repair(impaired, subset, lr=repair_lr, epochs=passes.get("repair_epochs", 1), **common).model
+            model = repair(impaired, subset, lr=repair_lr, epochs=passes["repair_epochs"], **common).model
             held_out = {f"validation_{name}": value for name, value in validate(model, s).items()}
-            tested = _accuracies(metrics.predictions(model, s.loaded.test), s.loaded.test, s.forget)
-            records.append({**about, "impair_lr": impair_lr, "repair_lr": repair_lr, **held_out, **tested})
+            tested = accuracies(metrics.predictions(model, s.loaded.test), s.loaded.test, s.forget)
+            pair = {"trained": s.recipe.seed, "n_forget": len(s.forget), "impair_lr": impair_lr, "repair_lr": repair_lr}
+            records.append({**pair, **held_out, **tested})
     return records

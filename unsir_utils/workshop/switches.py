@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..engine.precision import computed_in
+from ..engine.precision import computed_in, precision_setting
 from ..metrics import evaluate, predictions
 from ..noise import Noise
 from ..settings import RELEASED
@@ -53,22 +53,14 @@ def unlearned(
     if not noise:
         return two_passes(model, s.retain.first(per_class), None, seed=s.seed, **passes)
     retain = s.retain.draw(per_class, seed=s.seed) if drawn else s.retain
-    parts, left = _learned(model, s.forget, s.loaded.train.shape, learned, batchnorm, s.seed, machine())
+    parts, left = _learned(model, s, learned, batchnorm, machine())
     return released(left, s.forget, retain, noise=parts, per_class=per_class, used=used, label=label, seed=s.seed, **passes)
 
 
 @lru_cache(maxsize=4)
-def _learned(
-    model: nn.Module,
-    forget: tuple[int, ...],
-    shape: tuple[int, ...],
-    learned: int,
-    batchnorm: str,
-    seed: int,
-    machine: str,
-) -> tuple[list[Noise], nn.Module]:
+def _learned(model: nn.Module, s: Scenario, learned: int, batchnorm: str, machine: str) -> tuple[list[Noise], nn.Module]:
     """Learned once for all the switches and rates that share it."""
-    return noise_by_class(model, forget, shape, learned=learned, batchnorm=batchnorm, seed=seed)
+    return noise_by_class(model, s.forget, s.loaded.train.shape, learned=learned, batchnorm=batchnorm, seed=s.seed)
 
 
 def both_ways(model: nn.Module, s: Scenario, batch_size: int) -> dict[str, float]:
@@ -94,25 +86,29 @@ def rates_text(rates: dict[str, float]) -> str:
 
 
 def run_switch(
-    switch: str, turned: dict, rates: dict[str, float], sizes: dict[str, int], reported: int, **request: Any
+    switch: str,
+    turned: dict,
+    rates: dict[str, float],
+    sizes: dict[str, int],
+    reported: int,
+    precision: str | None = None,
+    **request: Any,
 ) -> list[dict]:
     """A case: `both_ways` after each pass. switch: the name of what is `turned` (see `switches`).
 
-    rates: impair_lr and repair_lr; sizes: the other arguments of `unlearned`; reported: the batch of `both_ways`; request:
-    arguments of `scenario`.
+    rates: impair_lr and repair_lr; sizes: the other arguments of `unlearned`; reported: the batch of `both_ways`; precision:
+    another UNSIR_PRECISION, for all but the training of the network; request: arguments of `scenario`.
     """
     s = scenario(**request)
-    return _by_stage(s.original, s, rates, reported, {**sizes, **rates, **turned})
-
-
-def _by_stage(model: nn.Module, s: Scenario, rates: dict[str, float], reported: int, options: dict) -> list[dict]:
-    found = unlearned(model, s, **options)
-    stages = {"after impair": found.impaired.model, "after repair": found.model}
+    model = s.original  # by its name in the other precision it would be another training
     about = {**rates, "forget": str([*s.forget])}
-    return [
-        {**about, "stage": stage, **both_ways(model, s, reported), "rates": rates_text(rates)}
-        for stage, model in stages.items()
-    ]
+    with computed_in(precision or precision_setting()):
+        found = unlearned(model, s, **{**sizes, **rates, **turned})
+        stages = {"after impair": found.impaired.model, "after repair": found.model}
+        return [
+            {**about, "stage": stage, **both_ways(model, s, reported), "rates": rates_text(rates)}
+            for stage, model in stages.items()
+        ]
 
 
 def switch_cases(
@@ -141,23 +137,13 @@ def switch_cases(
     ]
 
 
-def run_in_precision(
-    precision: str, switch: str, turned: dict, rates: dict[str, float], sizes: dict[str, int], reported: int, **request: Any
-) -> list[dict]:
-    """A case: `run_switch` in another UNSIR_PRECISION, from the very network that is trained in the usual one."""
-    s = scenario(**request)
-    model = s.original  # by its name in the other precision it would be another training
-    with computed_in(precision):
-        return _by_stage(model, s, rates, reported, {**sizes, **rates, **turned})
-
-
 def after_noise(learned: int, batchnorm: str, **request: Any) -> list[dict]:
     """A case: the test accuracy over all classes, in %, of the copy that the noise was learned on, class after class.
 
     "weights unchanged": whether every weight is as it was; the statistics of BatchNorm may have moved.
     """
     s = scenario(**request)
-    _, model = _learned(s.original, s.forget, s.loaded.train.shape, learned, batchnorm, s.seed, machine())
+    _, model = _learned(s.original, s, learned, batchnorm, machine())
     pairs = zip(model.parameters(), s.original.parameters(), strict=True)
     same = all(torch.equal(ours, original) for ours, original in pairs)
     return [{"accuracy": evaluate(model, s.loaded.test)[1], "weights unchanged": same}]

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from ..data.sets import Data
 from ..engine.forward import forward
 from ..engine.precision import device
 from ..engine.samples import Samples
@@ -70,6 +71,13 @@ def mini_batches(subset: int, noise: int, copies: int, batch_size: int) -> int:
     return sum(-(-passes[phase] // batch_size) for phase in ("impair", "repair"))
 
 
+def clock() -> float:
+    """Seconds; what was sent to a GPU is waited for."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 class Job(NamedTuple):
     """What is timed of a method. part: the image passes that `run` takes; whole: those of the method."""
 
@@ -89,11 +97,9 @@ def in_turns(jobs: Mapping[str, Job], repeats: int) -> pd.DataFrame:
 
 
 def _seconds(name: str, job: Job) -> dict[str, float]:
-    start = time.perf_counter()
+    start = clock()
     made = job.run()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    taken = {name: time.perf_counter() - start}
+    taken = {name: clock() - start}
     if isinstance(made, Trained):
         taken = {name: made.seconds}  # without the writing to disk
     if isinstance(made, Unlearned):
@@ -110,9 +116,13 @@ def one_epoch(s: Scenario, part: Samples) -> Trained:
     """
     share = len(part.without(s.forget)) / len(s.retain)
     test = s.loaded.test.draw(max(1, round(share * len(s.loaded.test) / s.loaded.n_classes)))
+    return trained_apart(s, replace(s.loaded, train=part, test=test), s.recipe.seed)
+
+
+def trained_apart(s: Scenario, data: Data, seed: int) -> Trained:
+    """An epoch of Retrain on some data, which no one keeps."""
     with TemporaryDirectory() as folder:
-        recipe = replace(s.recipe, epochs=1, left_out=s.forget)
-        return trained(recipe, replace(s.loaded, train=part, test=test), Path(folder))
+        return trained(replace(s.recipe, epochs=1, left_out=s.forget, seed=seed), data, Path(folder))
 
 
 def over_unsir(seconds: pd.DataFrame, here: Mapping[str, int], there: Mapping[str, int]) -> pd.DataFrame:

@@ -8,6 +8,7 @@ workers share the folders of results and models (UNSIR_RESULTS, UNSIR_MODELS).
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -56,11 +57,7 @@ def _cluster(scheduler: str) -> Iterator[tuple[Callable, dict]]:
             "UNSIR_SCHEDULER needs Dask: pip install 'unsir-reproduction[cluster]', here and at the workers"
         ) from None
     with Client(scheduler, set_as_default=False) as client, parallel_config("dask", client=client):
-        yield _here, {}
-
-
-def _here(work: Callable, *arguments: Any) -> Any:
-    return work(*arguments)
+        yield operator.call, {}
 
 
 @contextlib.contextmanager
