@@ -112,6 +112,7 @@ SINGLE_ROW = {
     "01_cifar10": {
         "requests": {"AllCNN-0.25": [[0]]},
         "recipes": {"AllCNN-0.25": {"epochs": 3, "lr": 0.1, "batch_size": 16}},
+        "trained": {"AllCNN-0.25": 2},
     },
     "02_cifar100": {"n_forget": {"AllCNN-0.125": [1], "ViT": [1]}},
     "03_faces": {"n_forget": {"AllCNN-0.125": [1], "ViT": [1]}},

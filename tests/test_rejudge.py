@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from unsir_utils.data.paths import published_root
+from unsir_utils.data.paths import REPOSITORY, published_root
 from unsir_utils.report import rejudge
 
 QUICK = published_root() / "quick"
@@ -15,6 +15,11 @@ def published(notebook: str) -> list[dict]:
 def test_published_records_give_the_published_verdicts(notebook):
     """No verdict stands that its own records, judged now, would not give."""
     assert rejudge.lines(notebook, "quick", QUICK) == published(notebook)
+
+
+def test_every_notebook_that_judges_can_be_judged_again():
+    notebooks = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+    assert [path.stem for path in notebooks if "results.judged(" in path.read_text()] == sorted(rejudge.JUDGED)
 
 
 def test_every_published_finding_is_of_the_judge():
