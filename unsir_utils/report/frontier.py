@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from . import plots
-from .claims import FORGOTTEN, PAIR, telling_pair, values
+from .claims import FORGOTTEN, PAIR, at_pair, telling_pair, values
 from .judge import interval
 from .tables import mean_std
 
@@ -22,11 +22,6 @@ Pair = tuple[float, float] | None
 def named(pair: Pair) -> str:
     """ "0.02 and 0.01", the impair rate first; "none" where there is no pair."""
     return "{:g} and {:g}".format(*pair) if pair else "none"
-
-
-def at_pair(records: pd.DataFrame, pair: Pair) -> pd.DataFrame:
-    """The records at a pair of rates; none where there is no pair."""
-    return records[(records[PAIR] == list(pair)).all(axis=1)] if pair else records[:0]
 
 
 def at_telling_pair(records: pd.DataFrame) -> pd.DataFrame:

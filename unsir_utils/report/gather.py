@@ -81,19 +81,15 @@ def beside_paper(profile: str) -> pd.DataFrame:
 
 def causes(beside: pd.DataFrame) -> pd.DataFrame:
     """Each cause of `beside_paper` once, with the cells that it is for."""
-    cells = beside.assign(cells=beside.table + ": " + beside.method)
-    return (
-        cells.groupby(WHY, sort=False).cells.agg(lambda names: ", ".join(dict.fromkeys(names))).reset_index()[["cells", WHY]]
-    )
+    cells = (beside.table + ": " + beside.method).groupby(beside[WHY], sort=False)
+    return cells.agg(lambda names: ", ".join(dict.fromkeys(names))).rename("cells").reset_index()[["cells", WHY]]
 
 
 def verdicts(findings: pd.DataFrame) -> pd.DataFrame:
     """One row a claim: its words, and how many tests came to which verdict, as text cells."""
-    stated, rows = claims(), []
-    for claim, lines in findings.groupby("claim", sort=False):
-        words = next(c["claim"] for c in stated.values() if str(c["id"]) == claim)
-        rows.append({"claim": claim, "as stated": words, "verdicts": counted(lines)})
-    return pd.DataFrame(rows)
+    words = {str(claim): stated["claim"] for claim, stated in claims().items()}
+    by_claim = findings.groupby("claim", sort=False)
+    return pd.DataFrame([{"claim": c, "as stated": words[c], "verdicts": counted(lines)} for c, lines in by_claim])
 
 
 def counted(lines: pd.DataFrame) -> str:
@@ -119,8 +115,7 @@ def verdict_squares(axis: Axes, findings: pd.DataFrame) -> None:
     axis.set_axisbelow(True)
     axis.xaxis.tick_top()
     axis.tick_params(length=0)
-    for spine in axis.spines.values():
-        spine.set_visible(False)
+    axis.spines[:].set_visible(False)
 
 
 def _notebooks() -> dict[str, str]:
@@ -189,21 +184,19 @@ def overview(profiles: Sequence[str]) -> str:
     for name, title in _notebooks().items():
         ran = [p for p in (profiles[0], BENCH, *profiles[1:]) if (results_root() / p / f"{name}.ipynb").exists()]
         executed = ", ".join(f"[{p}]({p}/{name}.ipynb)" for p in ran)
-        cells = [
-            f"[{name}](../notebooks/{name}.ipynb)<br>{title.replace('|', '')}" + (f"<br>executed: {executed}" if ran else "")
-        ]
-        cells += [_picture(ran[0], name) if ran else ""]
-        cells += [_found(found[p][found[p].notebook == name]) for p in profiles]
-        cells += [_seconds(profiles[-1], name)]
+        shows = f"[{name}](../notebooks/{name}.ipynb)<br>{title.replace('|', '')}"
+        shows += f"<br>executed: {executed}" if ran else ""
+        told = [_found(found[p][found[p].notebook == name]) for p in profiles]
+        cells = [shows, _picture(ran[0], name) if ran else "", *told, _seconds(profiles[-1], name)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _picture(profile: str, name: str) -> str:
     pictures = sorted((results_root() / profile / "figures").glob(f"{name}*.png"))
-    return (
-        f'<img src="{profile}/figures/{pictures[0].name}" width="360" alt="{alternative(pictures[0])}">' if pictures else ""
-    )
+    if not pictures:
+        return ""
+    return f'<img src="{profile}/figures/{pictures[0].name}" width="360" alt="{alternative(pictures[0])}">'
 
 
 def _found(findings: pd.DataFrame) -> str:
