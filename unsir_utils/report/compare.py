@@ -48,24 +48,17 @@ POINTS, PROBABILITY, RELATIVE, PASSES = Unit(2, 20), Unit(0.03, 0.3), Unit(0, 0,
 EXACT, RATE = Unit(0, 0), Unit(0, 1, decades=True)
 KEY, IGNORED = "key", "ignored"
 UNITS = [  # the first that fits a column's name, or a number's; a column of words is a key
-    (
-        r"^(seed|trained|step|passes|image|layer|share|penalty|λ|class|claim|tested|network|#forget|n_forget|rates|pair)$",
-        KEY,
-    ),
-    (
-        r"^(retain_per_class|noise_per_class|copies|batch_size|pictured|candidate|round|start|against|asked|after request)$",
-        KEY,
-    ),
+    (r"^(seed|trained|step|passes|image|layer|share|penalty|λ|class|claim|tested|network|#forget|n_forget)$", KEY),
+    (r"^(retain_per_class|noise_per_class|copies|batch_size|pictured|candidate|round|start|against|asked)$", KEY),
+    (r"^(rates|pair|after request)$", KEY),
     (r"^(paper\b|answer$|options$|source$|environment|seconds|controls$|measured$|noise$|forgotten$|margin$)", IGNORED),
     (r"relearn", PASSES),
     (r"\(%\)|, %$|\(points\)|A_D[rf]|^class \d|accuracy|^belief|^ours$|^difference$", POINTS),
     (r"\blr$|_lr$|\brate\b|pair(?!s)", RATE),
     (r"times", RELATIVE),
     (r"passes$|^steps$|images$|^seeds|replicates|^rounds?$|^chosen$|^pairs$", EXACT),
-    (
-        r"share|entropy|cosine|, 95 %$|^distance from|^TV|^tv_|^differ_|^p$|true class|predicted class|^empty|^to \w+ \w+$",
-        PROBABILITY,
-    ),
+    (r"share|entropy|cosine|, 95 %$|^distance from|^TV|^tv_|^differ_|^p$|^empty", PROBABILITY),
+    (r"true class|predicted class|^to \w+ \w+$", PROBABILITY),
     (r"", RELATIVE),
 ]
 NUMBER = r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -339,7 +332,7 @@ def beside(published: Path, here: Path, name: str) -> str:
 
 def _marked(kind: str, name: str, old: pd.DataFrame, new: pd.DataFrame, spreads: dict) -> str:
     found = {(d.row, d.column): d for d in _table(kind, name, old, new, spreads)[1]}
-    shown = [dict(row) for row in new.to_dict("records")]
+    shown = new.to_dict("records")
     for row, place in zip(shown, row_names(new, _columns(kind, old, new)[1]), strict=True):
         for d in (found[place, column] for column in row if (place, column) in found):
             told = f"{d.here} ({d.published or 'none'})"
@@ -372,27 +365,31 @@ def report(profile: str, names: list[str] | None = None) -> tuple[str, int]:
     totals: Counter = Counter()
     for name in names:
         counts, different = compare(published, here, [name], spreads)
-        moved, noisy = ([d for d in different if getattr(d, what)] for what in ("moved", "noisy"))
-        told = f"{len(moved)} of {sum(counts.values())} moved" if moved else f"as published ({sum(counts.values())})"
-        lines.append(f"{name:<27} {told}" + (f", {len(noisy)} too noisy to say" if noisy else ""))
+        moved, noisy = _moved_and_noisy(different)
+        told = f"{moved} of {sum(counts.values())} moved" if moved else f"as published ({sum(counts.values())})"
+        lines.append(f"{name:<27} {told}{noisy}")
         every, totals = every + different, totals + counts
-    moved = sorted((d for d in every if d.moved), key=lambda d: d.rank)
+    farthest = sorted((d for d in every if d.moved), key=lambda d: d.rank)
     outcomes = [{**asdict(d), "outcome": d.outcome} for d in every]
     pd.DataFrame(outcomes).to_csv(here / "comparison.csv", index=False, lineterminator="\n")
-    more = [f"  and {len(moved) - SHOWN} more"] if len(moved) > SHOWN else []
+    more = [f"  and {len(farthest) - SHOWN} more"] if len(farthest) > SHOWN else []
     sums = [_sum(words, totals[kind], [d for d in every if d.kind == kind]) for kind, words in KINDS.items() if totals[kind]]
     rests = f"runs that the spread between machines is from: {runs}" if runs else "no spread between machines is recorded"
     about = [f"{rests}; every cell that differs: {os.path.relpath(here / 'comparison.csv')}"]
-    parts = [[f"compared with results/{profile}:"], lines, absent, [f"  {d}" for d in moved[:SHOWN]], more, sums, about]
-    return "\n".join(line for part in parts for line in part), len(moved)
+    parts = [[f"compared with results/{profile}:"], lines, absent, [f"  {d}" for d in farthest[:SHOWN]], more, sums, about]
+    return "\n".join(line for part in parts for line in part), len(farthest)
 
 
 def _sum(words: str, n: int, different: list[Difference]) -> str:
-    moved, noisy = (sum(getattr(d, what) for d in different) for what in ("moved", "noisy"))
+    moved, noisy = _moved_and_noisy(different)
     same = n - len({(d.table, d.row, d.column) for d in different if d.moved or d.noisy})
-    return f"{max(same, 0)} of {n} {words} as published or within tolerance, {moved} moved" + (
-        f", {noisy} too noisy to say" if noisy else ""
-    )
+    return f"{max(same, 0)} of {n} {words} as published or within tolerance, {moved} moved{noisy}"
+
+
+def _moved_and_noisy(different: list[Difference]) -> tuple[int, str]:
+    """How many moved, and how many are too noisy to say, as words."""
+    outcomes = Counter(d.outcome for d in different)
+    return outcomes["moved"], f", {outcomes['noisy']} too noisy to say" if outcomes["noisy"] else ""
 
 
 def main() -> None:

@@ -219,7 +219,7 @@ def _finding(test: Test, alpha: float) -> Finding:
     same = {name: _comes_to(test, numbers, alpha) for name, numbers in controls.items()}
     told = _shared([c.beside for c in test.criteria])
     beside = {name: _comes_to(test, numbers, alpha) for name, numbers in told.items()}
-    worse = [name for name, numbers in controls.items() if same[name] == FAILS or _shown_worse(test, numbers, alpha)]
+    worse = [name for name, numbers in controls.items() if same[name] == FAILS or _better(test, numbers, alpha)]
     as_well = [name for name, found in same.items() if found == HOLDS and name not in worse]
     needed = ""
     if same and verdict == HOLDS:
@@ -253,11 +253,6 @@ def _comes_to(test: Test, control: list[Numbers], alpha: float) -> str:
     return combined([c.of(numbers).outcome(alpha) for c, numbers in pairs], test.any_of)
 
 
-def _shown_worse(test: Test, control: list[Numbers], alpha: float) -> bool:
-    """Whether UNSIR is shown to do better by one of the criteria, paired by replicate."""
-    return any(_better(c, numbers, alpha) for c, numbers in zip(test.criteria, control, strict=True))
-
-
 def shown(c: Criterion, alpha: float = ALPHA) -> str:
     """A criterion's number with its interval and unit; ends where it is censored."""
     found = c.interval(alpha)
@@ -281,13 +276,17 @@ def added_by_noise(c: Criterion) -> str:
     return f"{found.text(_digits(c), '+')} {unit}"
 
 
-def _better(c: Criterion, control: Numbers, alpha: float) -> bool:
-    """Whether the interval of the paired difference lies on UNSIR's side; not where one of the two is censored."""
-    if c.sense == "beyond" or c.highest is not None or isinstance(control, tuple):
-        return False
-    difference = c.values - control.reindex(c.values.index)
-    found = interval(difference if c.sense == "at least" else -difference, alpha, c.step)
-    return found.n >= FEWEST and found.low > 0
+def _better(test: Test, control: list[Numbers], alpha: float) -> bool:
+    """Whether the interval of the paired difference lies on UNSIR's side by one of the criteria; not where one of the two
+    is censored."""
+    for c, numbers in zip(test.criteria, control, strict=True):
+        if c.sense == "beyond" or c.highest is not None or isinstance(numbers, tuple):
+            continue
+        difference = c.values - numbers.reindex(c.values.index)
+        found = interval(difference if c.sense == "at least" else -difference, alpha, c.step)
+        if found.n >= FEWEST and found.low > 0:
+            return True
+    return False
 
 
 def _digits(c: Criterion) -> int:
