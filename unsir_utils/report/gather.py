@@ -37,19 +37,23 @@ def findings(profile: str) -> pd.DataFrame:
 
     seconds: whether the finding rests on seconds.
     """
-    found = []
-    for kind in ("tables", "seconds"):
-        for path in profile_files(profile, f"{kind}/*_findings.csv"):
-            lines = pd.read_csv(path, dtype=str, keep_default_na=False)
-            found.append(lines.assign(notebook=path.stem.removesuffix("_findings"), seconds=kind == "seconds"))
-    order = [str(claim) for claim in claims()]
+    found, order = _gathered(profile, "findings"), [str(claim) for claim in claims()]
     known = {claim for lines in found for claim in lines.claim}
-    missing = [claim for claim in order if claim not in known]
-    blank = dict.fromkeys(COLUMNS, "")
-    found.append(pd.DataFrame([{**blank, "claim": claim, "verdict": UNTESTED, "seconds": False} for claim in missing]))
-    gathered = pd.concat([lines for lines in found if len(lines)]).reindex(columns=COLUMNS).fillna("")
-    in_order = gathered.sort_values("notebook", kind="stable")
-    return in_order.sort_values("claim", kind="stable", key=lambda claim: claim.map(order.index), ignore_index=True)
+    untested = [{"claim": claim, "verdict": UNTESTED, "seconds": False} for claim in order if claim not in known]
+    parts = [lines for lines in (*found, pd.DataFrame(untested)) if len(lines)]
+    gathered = pd.concat(parts).reindex(columns=COLUMNS).fillna("").sort_values(["notebook", "seconds"])
+    return gathered.sort_values("claim", kind="stable", key=lambda claim: claim.map(order.index), ignore_index=True)
+
+
+def _gathered(profile: str, what: str) -> list[pd.DataFrame]:
+    """The tables of this name that the notebooks saved, with the notebook and whether they are of seconds; text cells."""
+    files = profile_files(profile, f"*/[!9]*_{what}.csv")  # but not 99_report's own
+    return [
+        pd.read_csv(file, dtype=str, keep_default_na=False).assign(
+            notebook=file.stem.removesuffix(f"_{what}"), seconds=file.parent.name == "seconds"
+        )
+        for file in files
+    ]
 
 
 PARTS = {  # what the README shows of the findings that do not rest on seconds
@@ -67,13 +71,10 @@ def part(findings: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def beside_paper(profile: str) -> pd.DataFrame:
     """Every known cell of the paper that a profile measured, ours beside it, and why it may differ; as text cells."""
-    parts = []
-    for path in profile_files(profile, "*/[!9]*_paper.csv"):  # but not 99_report's own
-        cells = pd.read_csv(path, dtype=str, keep_default_na=False)
-        parts.append(cells.assign(notebook=path.stem.removesuffix("_paper")))
+    parts = _gathered(profile, "paper")
     if not parts:
         return pd.DataFrame()
-    cells = pd.concat(parts, ignore_index=True)
+    cells = pd.concat(parts, ignore_index=True).drop(columns="seconds")
     causes = read_yaml(PAPER)["causes"]
     cells[WHY] = [causes[c.table].get(c.method, causes[c.table]["all"]) for c in cells.itertuples()]
     return cells

@@ -79,7 +79,7 @@ def source(function: Callable) -> Markdown:
     return Markdown(f"```python\n{inspect.getsource(function)}```")
 
 
-def image_grid(rows: dict[str, Tensor], columns: Sequence[str] = ()) -> Figure:
+def image_grid(rows: dict[str, Tensor]) -> Figure:
     """A labelled row of pictures for each entry: float or uint8 [n, 3, H, W]; floats are scaled to each picture's range."""
     n = max(1, *(len(images) for images in rows.values()))
     figure, axes = plt.subplots(len(rows), n, figsize=(0.75 * n + 1, 0.85 * len(rows)), squeeze=False)
@@ -90,8 +90,6 @@ def image_grid(rows: dict[str, Tensor], columns: Sequence[str] = ()) -> Figure:
         for axis, image in zip(line, images, strict=False):
             axis.imshow(_displayable(image), interpolation="nearest")
         line[0].set_ylabel(label, rotation=0, ha="right", va="center")
-    for axis, title in zip(axes[0], columns, strict=False):
-        axis.set_title(title)
     return figure
 
 

@@ -71,13 +71,13 @@ class Results:
         self.table(frame, caption, name, timed)
         return Markdown(f"{markdown(frame)}\n\n*{caption}*")
 
-    def judged(self, tests: Sequence[Test], caption: str, timed: bool = False) -> Markdown:
+    def judged(self, tests: Sequence[Test], caption: str) -> Markdown:
         """Saves the verdicts on `tests`, for 99_report to gather; shows what decides. Without tests it says so."""
         if not tests:
             return Markdown("No verdict: nothing that the claim compares was measured.")
         lines = judge([self._on_its_grid(test) for test in tests])
         self.lines += lines
-        return Markdown(self.findings(lines, caption, timed))
+        return Markdown(self.findings(lines, caption))
 
     def _on_its_grid(self, test: Test) -> Test:
         """A claim is about the grid that was stated beforehand: on another there is no verdict."""
