@@ -81,6 +81,14 @@ def forgets(
     return compared(f"A_Df{what}", gone, methods, "at most", FORGOTTEN, "%", step, told=told)
 
 
+def keeps(
+    what: str, records: pd.DataFrame, *methods: str, claim: int | str = 2, step: float = 0.0, told: Sequence[str] = ()
+) -> Criterion:
+    """A_Dr of a method stays as near the original's as the claim says."""
+    loss, bound = partial(lost, records), claims()[claim]["threshold"]
+    return compared(f"A_Dr lost{what}", loss, methods, "at most", bound, step=step, told=told)
+
+
 # The tables
 
 
@@ -98,7 +106,7 @@ def tables(records: pd.DataFrame, cap: int, images: Size, classes: Size) -> list
     for rate, both in BOTH.items():
         places = [(f", {f.network}{f.place}", f) for f in parts]
         one = [forgets(place, f.part, *both, step=f.step["A_Df"], told=["Masked logits"]) for place, f in places]
-        two = [keeps(place, f.part, both, f.step["A_Dr"]) for place, f in places]
+        two = [keeps(place, f.part, *both, step=f.step["A_Dr"]) for place, f in places]
         three = [c for place, f in places for c in relearning(place, f.part, *both, cap)]
         nearer = [c for name, part in networks for c in trend(name, part, both, coarsest[name])]
         tests += [Test(1, f"A_Df is about 0 ({rate})", one), Test(2, f"A_Dr stays near the original's ({rate})", two)]
@@ -140,12 +148,6 @@ def noise_adds(records: pd.DataFrame, images: Size, classes: Size) -> pd.DataFra
                 line[metric] = added_by_noise(criterion)
             lines.append(line)
     return pd.DataFrame(lines)
-
-
-def keeps(what: str, records: pd.DataFrame, methods: Sequence[str], step: float) -> Criterion:
-    """A_Dr stays near the original's."""
-    bound = claims()[2]["threshold"]
-    return compared(f"A_Dr lost{what}", partial(lost, records), methods, "at most", bound, step=step)
 
 
 def trend(name: str, records: pd.DataFrame, methods: Sequence[str], step: float) -> list[Criterion]:
@@ -198,7 +200,7 @@ def works_on_each(
         own = [f for f in rows if f.network == name]
         for rate, both in BOTH.items():
             found = [forgets(f.place, f.part, *both, step=f.step["A_Df"]) for f in own]
-            found += [keeps(f.place, f.part, both, f.step["A_Dr"]) for f in own]
+            found += [keeps(f.place, f.part, *both, step=f.step["A_Dr"]) for f in own]
             tests.append(Test(8, f"works on {name} ({rate})", found, why_not=why_not))
     return tests
 
@@ -487,10 +489,9 @@ def noise_matters(records: pd.DataFrame, images: int) -> list[Test]:
 
 def stays_near(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:
     """Question K. records: method (UNSIR, No noise, Original, Masked logits), A_Dr, A_Df at the settings under test."""
-    bound, told, both = claims()["K"]["threshold"], ["Masked logits"], ("UNSIR", "No noise")
-    near = compared("A_Dr lost", partial(lost, records), both, "at most", bound, step=step, told=told)
-    gone = forgets("", records, *both, step=step, told=told)
-    return Test("K", what, [near, gone])
+    both, told = ("UNSIR", "No noise"), ["Masked logits"]
+    near = keeps("", records, *both, claim="K", step=step, told=told)
+    return Test("K", what, [near, forgets("", records, *both, step=step, told=told)])
 
 
 def keeps_as_much(records: pd.DataFrame, images: int) -> list[Test]:
@@ -555,7 +556,6 @@ def choice_lands(records: pd.DataFrame) -> list[Test]:
     """Question N. records: of `workshop.choices`: network, asked, method, A_Dr, A_Df, images (forget test images)."""
     step = 100 / records.images.min()
     by = records.rename(columns={"seed": "drawn", "network": "trained", "asked": "seed"})
-    told, bound = ["Masked logits"], claims()["N"]["threshold"]
-    near = compared("A_Dr lost", partial(lost, by), ["forget()"], "at most", bound, step=step, told=told)
-    gone = forgets("", by, "forget()", step=step, told=told)
+    gone = forgets("", by, "forget()", step=step, told=["Masked logits"])
+    near = keeps("", by, "forget()", claim="N", step=step, told=["Masked logits"])
     return [Test("N", "chosen without an image of the class", [gone, near])]

@@ -17,6 +17,7 @@ from .judge import interval
 from .tables import mean_std
 
 Pair = tuple[float, float] | None
+Select = Callable[[pd.DataFrame], pd.DataFrame]
 
 
 def named(pair: Pair) -> str:
@@ -30,11 +31,7 @@ def at_telling_pair(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def beside(
-    records: pd.DataFrame,
-    select: Callable[[pd.DataFrame], pd.DataFrame],
-    methods: Sequence[str],
-    reference: tuple[str, str],
-    images: int,
+    records: pd.DataFrame, select: Select, methods: Sequence[str], reference: tuple[str, str], images: int
 ) -> pd.DataFrame:
     """A line a request and method: its pair of rates, A_Dr and A_Df there, and how far the reference is above it.
 
