@@ -302,7 +302,7 @@ def looks_away(records: pd.DataFrame) -> list[Test]:
     def lower(maps: pd.DataFrame, method: str) -> pd.Series:
         mean = maps.groupby(["method", "part", "seed"]).cosine.agg(lambda v: v.mean(skipna=False)).reset_index()
         retain, forget = (values(mean, "cosine", method=method, part=part) for part in ("retain", "forget"))
-        run = values(records[records.label == method], "seed").index.unique()  # with no map left: undefined, not left out
+        run = values(records[records.label == method], "seed").index.unique()  # none is left out for want of a map
         return retain.reindex(run) - forget.reindex(run)
 
     what, bound = "lower on forget than on retain images", claims()["D"]["threshold"]

@@ -376,7 +376,8 @@ def report(profile: str, names: list[str] | None = None) -> tuple[str, int]:
     sums = [_sum(words, totals[kind], [d for d in every if d.kind == kind]) for kind, words in KINDS.items() if totals[kind]]
     rests = f"runs that the spread between machines is from: {runs}" if runs else "no spread between machines is recorded"
     about = [f"{rests}; every cell that differs: {os.path.relpath(here / 'comparison.csv')}"]
-    parts = [[f"compared with results/{profile}:"], lines, absent, [f"  {d}" for d in farthest[:SHOWN]], more, sums, about]
+    first = [f"  {d}" for d in farthest[:SHOWN]]
+    parts = [[f"compared with results/{profile}:"], lines, absent, first, more, sums, about]
     return "\n".join(line for part in parts for line in part), len(farthest)
 
 

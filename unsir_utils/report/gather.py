@@ -46,7 +46,7 @@ def findings(profile: str) -> pd.DataFrame:
 
 
 def _gathered(profile: str, what: str) -> list[pd.DataFrame]:
-    """The tables of this name that the notebooks saved, with the notebook and whether they are of seconds; text cells."""
+    """The notebooks' tables of this name as text cells, with the notebook and whether they are of seconds."""
     files = profile_files(profile, f"*/[!9]*_{what}.csv")  # but not 99_report's own
     return [
         pd.read_csv(file, dtype=str, keep_default_na=False).assign(

@@ -277,8 +277,10 @@ def added_by_noise(c: Criterion) -> str:
 
 
 def _better(test: Test, control: list[Numbers], alpha: float) -> bool:
-    """Whether the interval of the paired difference lies on UNSIR's side by one of the criteria; not where one of the two
-    is censored."""
+    """Whether the interval of the paired difference lies on UNSIR's side by one of the criteria.
+
+    Where one of the two is censored it does not.
+    """
     for c, numbers in zip(test.criteria, control, strict=True):
         if c.sense == "beyond" or c.highest is not None or isinstance(numbers, tuple):
             continue

@@ -122,7 +122,7 @@ def folded(folds: Sequence[int]) -> str:
 
 
 def panels(records: pd.DataFrame, classes: Mapping[str, int]) -> Figure:
-    """The table at a glance: one panel a row, one line a method (see `plots.method_lines`), at most four panels abreast.
+    """The table at a glance: one panel a row, one line a method (see `plots.method_lines`), four panels abreast at most.
 
     classes: network -> how many its data have.
     """

@@ -23,7 +23,7 @@ from .judge import Finding, Test, judge
 from .latex import latex
 from .paper import AT_PAPERS_RATES, paper_cells, paper_speed
 
-BESIDE = ["table", "network", "#forget", "method", "metric", "paper", "ours", "difference", "source"]  # of the paper's cells
+BESIDE = ["table", "network", "#forget", "method", "metric", "paper", "ours", "difference", "source"]
 SHOWN = ["claim", "tested", "measured", "holds if", "replicates", "the noise adds", "verdict"]  # of a finding, in a notebook
 
 
