@@ -6,8 +6,9 @@ Records are the long tables that the notebooks save: one row a method, setting a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from .judge import Criterion, Test, added_by_noise
 from .paper import claims
 
 RATES = ("paper's rates", "chosen rates")
+BOTH = {rate: (f"UNSIR ({rate})", f"No noise ({rate})") for rate in RATES}  # with and without the noise, as records say
 BASELINES = ("FineTune", "NegGrad", "Fisher")
 OTHER_IMAGES = ("Unlearned noise", "Blank images", "More retain")
 FORGOTTEN = 1.0  # %: an A_Df of at most this is "about 0" in every claim
@@ -46,14 +48,45 @@ def lost(records: pd.DataFrame, method: str | float, of: str | float = "Original
     return at(values(records, "A_Dr", method=of), after) - after
 
 
-def forgets(
-    what: str, records: pd.DataFrame, method: str | float, bare: str | None = None, step: float = 0.0, mask: bool = False
+def by_method(records: pd.DataFrame, metric: str) -> Callable[..., pd.Series]:
+    """The metric of a method, as `values` gives it."""
+    return lambda method: values(records, metric, method=method)
+
+
+def compared(
+    what: str,
+    number: Callable[..., pd.Series],
+    methods: Sequence[str | float],
+    sense: str,
+    bound: float,
+    unit: str = "points",
+    step: float = 0.0,
+    images: Sequence[str] = (),
+    told: Sequence[str] = (),
 ) -> Criterion:
-    """A_Df of a method is about 0. bare: the method without noise; mask: masked logits are told beside it."""
-    gone = values(records, "A_Df", method=method)
-    without = values(records, "A_Df", method=bare) if bare else None
-    told = {"Masked logits": at(values(records, "A_Df", method="Masked logits"), gone)} if mask else {}
-    return Criterion(f"A_Df{what}", gone, "at most", FORGOTTEN, without=without, beside=told, step=step)
+    """A number of UNSIR, held against a threshold, and the same number of its controls, by their names in the records.
+
+    methods: UNSIR and, where there are any, the passes without noise; images, told: `Criterion`'s images and beside.
+    """
+    own, *bare = map(number, methods)
+    others, beside = {m: number(m) for m in images}, {m: at(number(m), own) for m in told}
+    return Criterion(what, own, sense, bound, unit, None, bare[0] if bare else None, others, beside, step)
+
+
+def forgets(
+    what: str, records: pd.DataFrame, *methods: str | float, step: float = 0.0, told: Sequence[str] = ()
+) -> Criterion:
+    """A_Df of a method is about 0."""
+    gone = by_method(records, "A_Df")
+    return compared(f"A_Df{what}", gone, methods, "at most", FORGOTTEN, "%", step, told=told)
+
+
+def keeps(
+    what: str, records: pd.DataFrame, *methods: str, claim: int | str = 2, step: float = 0.0, told: Sequence[str] = ()
+) -> Criterion:
+    """A_Dr of a method stays as near the original's as the claim says."""
+    loss, bound = partial(lost, records), claims()[claim]["threshold"]
+    return compared(f"A_Dr lost{what}", loss, methods, "at most", bound, step=step, told=told)
 
 
 # The tables
@@ -68,16 +101,14 @@ def tables(records: pd.DataFrame, cap: int, images: Size, classes: Size) -> list
     records: network (its name), n_forget, method ("UNSIR (paper's rates)"), A_Dr, A_Df, relearn_epochs (nan past
         `cap`). images: test images a class, of `classes`.
     """
-    tests = []
-    for rate in RATES:
-        unsir, bare = f"UNSIR ({rate})", f"No noise ({rate})"
-        parts = _rows(records, images, classes)
-        one = [forgets(f.place, f.part, unsir, bare, f.step["A_Df"], mask=True) for f in parts]
-        two = [keeps(f.place, f.part, unsir, bare, f.step["A_Dr"]) for f in parts]
-        three = [c for f in parts for c in relearning(f.place, f.part, unsir, bare, cap)]
-        coarsest = {f.network: f.step["A_Dr"] for f in sorted(parts, key=lambda f: f.n_forget)}
-        networks = records.groupby("network", sort=False)
-        nearer = [c for name, part in networks for c in trend(name, part, unsir, bare, coarsest[name])]
+    tests, parts, networks = [], _rows(records, images, classes), records.groupby("network", sort=False)
+    coarsest = {f.network: f.step["A_Dr"] for f in sorted(parts, key=lambda f: f.n_forget)}
+    for rate, both in BOTH.items():
+        places = [(f", {f.network}{f.place}", f) for f in parts]
+        one = [forgets(place, f.part, *both, step=f.step["A_Df"], told=["Masked logits"]) for place, f in places]
+        two = [keeps(place, f.part, *both, step=f.step["A_Dr"]) for place, f in places]
+        three = [c for place, f in places for c in relearning(place, f.part, *both, cap)]
+        nearer = [c for name, part in networks for c in trend(name, part, both, coarsest[name])]
         tests += [Test(1, f"A_Df is about 0 ({rate})", one), Test(2, f"A_Dr stays near the original's ({rate})", two)]
         tests += [Test(2, f"the more classes, the nearer ({rate})", nearer)] if nearer else []
         tests += [Test(3, f"relearning takes longer than after each baseline ({rate})", three)] if three else []
@@ -99,7 +130,7 @@ def _rows(records: pd.DataFrame, images: Size, classes: Size) -> list[_Row]:
     for (name, n), part in records.groupby(["network", "n_forget"], sort=False):
         each, of = (size[name] if isinstance(size, dict) else size for size in (images, classes))
         step = {"A_Dr": 100 / (each * (of - n)), "A_Df": 100 / (each * n)}
-        found.append(_Row(name, n, f", {name}, {n} of {of}", part, step))
+        found.append(_Row(name, n, f", {n} of {of}", part, step))
     return found
 
 
@@ -109,42 +140,29 @@ def noise_adds(records: pd.DataFrame, images: Size, classes: Size) -> pd.DataFra
     Arguments: as for `tables`. More A_Dr and less A_Df speak for the noise.
     """
     lines = []
-    for rate in RATES:
+    for rate, both in BOTH.items():
         for f in _rows(records, images, classes):
             line = {"network": f.network, "#forget": str(f.n_forget), "rates": rate}
             for metric, step in f.step.items():
-                unsir, bare = (values(f.part, metric, method=f"{m} ({rate})") for m in ("UNSIR", "No noise"))
-                line[metric] = added_by_noise(Criterion(metric, unsir, "at most", 0, without=bare, step=step))
+                criterion = compared(metric, by_method(f.part, metric), both, "at most", 0, step=step)
+                line[metric] = added_by_noise(criterion)
             lines.append(line)
     return pd.DataFrame(lines)
 
 
-def keeps(what: str, records: pd.DataFrame, unsir: str, bare: str, step: float = 0.0) -> Criterion:
-    bound = claims()[2]["threshold"]
-    return Criterion(
-        f"A_Dr lost{what}", lost(records, unsir), "at most", bound, "points", without=lost(records, bare), step=step
-    )
-
-
-def trend(name: str, records: pd.DataFrame, unsir: str, bare: str, step: float = 0.0) -> list[Criterion]:
+def trend(name: str, records: pd.DataFrame, methods: Sequence[str], step: float) -> list[Criterion]:
     """The loss with the most forget classes minus that with the fewest; none for a network with fewer than three rows."""
     sizes = sorted(records.n_forget.unique())
     if len(sizes) < 3:
         return []
     few, many = (records[records.n_forget == n] for n in (sizes[0], sizes[-1]))
-    change = {m: lost(many, m) - at(lost(few, m), lost(many, m)) for m in (unsir, bare, "Masked logits")}
-    return [
-        Criterion(
-            f"more A_Dr lost with {sizes[-1]} classes than with {sizes[0]}, {name}",
-            change[unsir],
-            "at most",
-            claims()[2]["trend"],
-            "points",
-            without=change[bare],
-            beside={"Masked logits": change["Masked logits"]},
-            step=step,
-        )
-    ]
+
+    def change(method: str) -> pd.Series:
+        return lost(many, method) - at(lost(few, method), lost(many, method))
+
+    what = f"more A_Dr lost with {sizes[-1]} classes than with {sizes[0]}, {name}"
+    more = compared(what, change, methods, "at most", claims()[2]["trend"], step=step)
+    return [replace(more, beside={"Masked logits": change("Masked logits")})]
 
 
 def relearning(what: str, records: pd.DataFrame, unsir: str, bare: str, cap: int) -> list[Criterion]:
@@ -177,13 +195,13 @@ def works_on_each(
     accuracies: the originals', in %. They, images and classes: by network; the rest as for `tables`.
     """
     wanted, rows, tests = claims()[8]["workable"], _rows(records, images, classes), []
-    for (name, accuracy), rate in product(accuracies.items(), RATES):
-        unsir, bare = f"UNSIR ({rate})", f"No noise ({rate})"
+    for name, accuracy in accuracies.items():
         why_not = "" if accuracy >= wanted else f"the original gets {accuracy:.1f} % right, {wanted} % are needed"
-        own = [(f", {f.n_forget} of {classes[name]}", f) for f in rows if f.network == name]
-        found = [forgets(place, f.part, unsir, bare, f.step["A_Df"]) for place, f in own]
-        found += [keeps(place, f.part, unsir, bare, f.step["A_Dr"]) for place, f in own]
-        tests.append(Test(8, f"works on {name} ({rate})", found, why_not=why_not))
+        own = [f for f in rows if f.network == name]
+        for rate, both in BOTH.items():
+            found = [forgets(f.place, f.part, *both, step=f.step["A_Df"]) for f in own]
+            found += [keeps(f.place, f.part, *both, step=f.step["A_Dr"]) for f in own]
+            tests.append(Test(8, f"works on {name} ({rate})", found, why_not=why_not))
     return tests
 
 
@@ -191,36 +209,27 @@ def works_on_each(
 
 
 def gains(
-    what: str, more: pd.DataFrame, less: pd.DataFrame, sense: str, claim: str, step: float, unsir: str, bare: str
+    what: str, more: pd.DataFrame, less: pd.DataFrame, sense: str, claim: str, step: float, methods: Sequence[str]
 ) -> Criterion:
     """A_Dr of UNSIR in some records minus that in others, in points, held against the claim's threshold."""
 
     def points(method: str) -> pd.Series:
         return values(more, "A_Dr", method=method) - values(less, "A_Dr", method=method)
 
-    return Criterion(what, points(unsir), sense, claims()[claim]["threshold"], "points", without=points(bare), step=step)
+    return compared(what, points, methods, sense, claims()[claim]["threshold"], step=step)
 
 
 def spread(records: pd.DataFrame, images: int) -> list[Test]:
     """Claim 4. records: method, largest_share (of 1). images: forget test images."""
     bound, above = claims()[4]["threshold"], claims()[4]["above_retrain"]
-
-    def share(method: str) -> pd.Series:
-        return values(records, "largest_share", method=method)
+    share, tests, step = by_method(records, "largest_share"), [], 1 / images
 
     def more(method: str) -> pd.Series:
         return share(method) - at(share("Retrain"), share(method))
 
-    tests, step = [], 1 / images
-    for rate in RATES:
-        unsir, bare = f"UNSIR ({rate})", f"No noise ({rate})"
-        told = {"Retrain": at(share("Retrain"), share(unsir))}
-        dominates = Criterion(
-            "largest share", share(unsir), "at most", bound, "of 1", without=share(bare), beside=told, step=step
-        )
-        over = Criterion(
-            "largest share above Retrain's", more(unsir), "at most", above, "of 1", without=more(bare), step=step
-        )
+    for rate, both in BOTH.items():
+        dominates = compared("largest share", share, both, "at most", bound, "of 1", step, told=["Retrain"])
+        over = compared("largest share above Retrain's", more, both, "at most", above, "of 1", step)
         tests.append(Test(4, f"no class dominates ({rate})", [dominates, over]))
     return tests
 
@@ -239,14 +248,10 @@ def off_retrain(distances: pd.DataFrame, yardstick: str = "Retrain") -> pd.DataF
 
 def distance(distances: pd.DataFrame) -> list[Test]:
     """Claim 5. distances: method, seed, layer, distance to the original."""
-    off, bound, tests = off_retrain(distances), claims()[5]["threshold"], []
-    for rate in RATES:
-        unsir = values(off, "off", method=f"UNSIR ({rate})")
-        told = {m: at(values(off, "off", method=m), unsir) for m in ("FineTune", "Retrain, other start", "Second original")}
-        without = values(off, "off", method=f"No noise ({rate})")
-        criterion = Criterion(
-            "median absolute log10 ratio", unsir, "at most", bound, "decades", without=without, beside=told
-        )
+    off, bound, tests = by_method(off_retrain(distances), "off"), claims()[5]["threshold"], []
+    told = ("FineTune", "Retrain, other start", "Second original")
+    for rate, both in BOTH.items():
+        criterion = compared("median absolute log10 ratio", off, both, "at most", bound, "decades", told=told)
         tests.append(Test(5, f"layers as far as Retrain's ({rate})", [criterion]))
     return tests
 
@@ -258,37 +263,29 @@ def counted(passes: dict[str, float], seconds: dict[str, pd.Series] | None = Non
     for name, ratio in passes.items():
         bound = wanted[name.split(" (")[0]]
         once = pd.Series([float(ratio)], pd.MultiIndex.from_tuples([(0, 0)], names=["trained", "seed"]))
-        tests.append(
-            Test(6, f"{name}: image passes", [Criterion("times UNSIR's", once, "at least", bound, "times", exact=True)])
-        )
+        found = {"image passes": Criterion("times UNSIR's", once, "at least", bound, "times", exact=True)}
         if seconds is not None:
-            tests.append(
-                Test(6, f"{name}: seconds on a GPU", [Criterion("times UNSIR's", seconds[name], "at least", bound, "times")])
-            )
+            found["seconds on a GPU"] = Criterion("times UNSIR's", seconds[name], "at least", bound, "times")
+        tests += [Test(6, f"{name}: {measured}", [criterion]) for measured, criterion in found.items()]
     return tests
 
 
 def any_number(records: pd.DataFrame, images: int) -> list[Test]:
     """Claim 7. records: method, n_forget, A_Df. images: test images a class."""
-    sizes = list(records.groupby("n_forget", sort=False))
-    return [
-        Test(
-            7,
-            f"a fixed total of noise erases any number of classes ({rate})",
-            [forgets(f", {n} classes", p, f"UNSIR ({rate})", f"No noise ({rate})", 100 / (images * n)) for n, p in sizes],
-        )
-        for rate in RATES
-    ]
+    tests, sizes = [], list(records.groupby("n_forget", sort=False))
+    for rate, both in BOTH.items():
+        found = [forgets(f", {n} classes", part, *both, step=100 / (images * n)) for n, part in sizes]
+        tests.append(Test(7, f"a fixed total of noise erases any number of classes ({rate})", found))
+    return tests
 
 
 def in_turn(records: pd.DataFrame, images: int, n_asked: int) -> list[Test]:
     """Claim C. records: method, order, asked (classes so far), A_Dr, A_Df. images: forget test images."""
     last, tests, step = records[records.asked == n_asked], [], 100 / images
     turns, once = (last[last.order == order] for order in ("one after another", "all at once"))
-    for rate in RATES:
-        methods = f"UNSIR ({rate})", f"No noise ({rate})"
-        gone = forgets(" after the last request", turns, *methods, step)
-        cost = gains("A_Dr less than at once", once, turns, "at most", "C", step, *methods)
+    for rate, both in BOTH.items():
+        gone = forgets(" after the last request", turns, *both, step=step)
+        cost = gains("A_Dr less than at once", once, turns, "at most", "C", step, both)
         tests.append(Test("C", f"requests in turn ({rate})", [gone, cost]))
     return tests
 
@@ -305,21 +302,13 @@ def looks_away(records: pd.DataFrame) -> list[Test]:
     def lower(maps: pd.DataFrame, method: str) -> pd.Series:
         mean = maps.groupby(["method", "part", "seed"]).cosine.agg(lambda v: v.mean(skipna=False)).reset_index()
         retain, forget = (values(mean, "cosine", method=method, part=part) for part in ("retain", "forget"))
-        run = values(records[records.label == method], "seed")  # one with no map left is undefined, not left out
-        run = run[~run.index.duplicated()].index
+        run = values(records[records.label == method], "seed").index.unique()  # none is left out for want of a map
         return retain.reindex(run) - forget.reindex(run)
 
-    for rate in RATES:
+    what, bound = "lower on forget than on retain images", claims()["D"]["threshold"]
+    for rate, both in BOTH.items():
         for reading, maps in readings.items():
-            criterion = Criterion(
-                "lower on forget than on retain images",
-                lower(maps, f"UNSIR ({rate})"),
-                "at least",
-                claims()["D"]["threshold"],
-                "of cosine",
-                without=lower(maps, f"No noise ({rate})"),
-                beside={"Retrain": at(lower(maps, "Retrain"), lower(maps, f"UNSIR ({rate})"))},
-            )
+            criterion = compared(what, partial(lower, maps), both, "at least", bound, "of cosine", told=["Retrain"])
             tests.append(Test("D", f"looks away from the forget class ({rate}, {reading})", [criterion]))
     return tests
 
@@ -332,10 +321,10 @@ def like_retrained(records: pd.DataFrame) -> list[Test]:
     the pairs of one seed with every retrained model, or of the retrained models among themselves, are no replicates.
     """
     between = records[records.method == "Retrain"]
-    both = pd.concat([between, between.rename(columns={"start": "against", "against": "start"})])
+    pairs = pd.concat([between, between.rename(columns={"start": "against", "against": "start"})])
 
     def ratio(part: str, method: str) -> pd.Series:
-        own = both.groupby("against")[part].agg(lambda v: v.mean(skipna=False))
+        own = pairs.groupby("against")[part].agg(lambda v: v.mean(skipna=False))
         own = own.where(own > 0)  # nothing is a multiple of no distance
         ours = records[records.method == method].set_index(["seed", "against"])[part].unstack("against")
         seeds = ours.index if len(ours) > 1 else ours.index.repeat(len(ours.columns))
@@ -343,21 +332,14 @@ def like_retrained(records: pd.DataFrame) -> list[Test]:
         index = pd.MultiIndex.from_product([[0], range(len(times))], names=["trained", "seed"])
         return pd.Series(times, index, dtype=float)
 
-    tests = []
-    for rate in RATES:
-        parts = [
-            Criterion(
-                f"distance over that between retrained models, {part} classes",
-                ratio(f"tv_{part}", f"UNSIR ({rate})"),
-                "at most",
-                claims()["F"]["threshold"],
-                "times",
-                without=ratio(f"tv_{part}", f"No noise ({rate})"),
-                beside={m: ratio(f"tv_{part}", m) for m in ("Original", "Masked logits")},
-            )
-            for part in ("retain", "forget")
-        ]
-        tests.append(Test("F", f"answers like one more retrained model ({rate})", parts))
+    bound, tests = claims()["F"]["threshold"], []
+    for rate, both in BOTH.items():
+        found = []
+        for part in ("retain", "forget"):
+            what, times = f"distance over that between retrained models, {part} classes", partial(ratio, f"tv_{part}")
+            beside = {method: times(method) for method in ("Original", "Masked logits")}
+            found.append(replace(compared(what, times, both, "at most", bound, "times"), beside=beside))
+        tests.append(Test("F", f"answers like one more retrained model ({rate})", found))
     return tests
 
 
@@ -366,10 +348,9 @@ def small_share(records: pd.DataFrame, share: float, images: int) -> list[Test]:
     small, large = records[records.share == share], records[records.share == records.share.max()]
     little, much = f"{100 * share:g} %", f"{100 * records.share.max():g} %"
     tests, step = [], 100 / images
-    for rate in RATES:
-        methods = f"UNSIR ({rate})", f"No noise ({rate})"
-        gone = forgets(f" with {little}", small, *methods, step)
-        cost = gains(f"A_Dr less than with {much}", large, small, "at most", "G", step, *methods)
+    for rate, both in BOTH.items():
+        gone = forgets(f" with {little}", small, *both, step=step)
+        cost = gains(f"A_Dr less than with {much}", large, small, "at most", "G", step, both)
         tests.append(Test("G", f"{little} of the retain data is enough ({rate})", [gone, cost]))
     return tests
 
@@ -392,8 +373,8 @@ def heals(records: pd.DataFrame, images: int) -> list[Test]:
     for rate in RATES:
         part = records[records["rates"] == rate]
         one, last = part[part.passes == 1], part[part.passes == most]
-        gain = gains(f"A_Dr more after {most} repair passes than after 1", last, one, "at least", "I", step, *methods)
-        gone = forgets(f" after {most}", last, *methods, step)
+        gain = gains(f"A_Dr more after {most} repair passes than after 1", last, one, "at least", "I", step, methods)
+        gone = forgets(f" after {most}", last, *methods, step=step)
         tests.append(Test("I", f"more repair heals further ({rate})", [gain, gone]))
     return tests
 
@@ -421,6 +402,11 @@ def slips(records: pd.DataFrame, step: float = 0.0) -> list[Test]:
 # The frontier: what each condition reaches at its own best pair of rates
 
 PAIR = ["impair_lr", "repair_lr"]
+
+
+def at_pair(records: pd.DataFrame, pair: Sequence[float] | None) -> pd.DataFrame:
+    """The records at a pair of rates; none where there is no pair."""
+    return records[(records[PAIR] == list(pair)).all(axis=1)] if pair else records[:0]
 
 
 def best_pairs(records: pd.DataFrame) -> dict[str, tuple[float, float] | None]:
@@ -464,18 +450,15 @@ def noise_takes(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:
     among = records[[pair in enough for pair in records[PAIR].itertuples(index=False, name=None)]]
     pairs = [p for p in [telling_pair(among)] if p] if validated else enough
 
-    def takes(method: str, pair: tuple[float, float]) -> pd.Series:
-        part = records[(records[PAIR] == list(pair)).all(axis=1)]
-        return values(part, "A_Df", method="No noise") - values(part, "A_Df", method=method)
+    def taken(pair: tuple[float, float]) -> Callable[[str], pd.Series]:
+        left = by_method(at_pair(records, pair), "A_Df")
+        return lambda method: left("No noise") - left(method)
 
     others = [m for m in OTHER_IMAGES if (records.method == m).any()]
-    erased = [
-        Criterion(
-            f"A_Df taken beyond the passes alone, at {p[0]:g} and {p[1]:g}", takes("UNSIR", p), "at least", bound, "points",
-            images={m: takes(m, p) for m in others}, step=step,
-        )
-        for p in pairs
-    ]  # fmt: skip
+    erased = []
+    for impair, repair in pairs:
+        name, by = f"A_Df taken beyond the passes alone, at {impair:g} and {repair:g}", taken((impair, repair))
+        erased.append(compared(name, by, ["UNSIR"], "at least", bound, step=step, images=others))
     of = "of the class on validation data" if validated else "of the class"
     nothing = f"the passes alone leave at most {left.max():.1f} % {of}: less than {bound} points to take"
     why_not = nothing if left.notna().any() and not enough else ""
@@ -506,13 +489,9 @@ def noise_matters(records: pd.DataFrame, images: int) -> list[Test]:
 
 def stays_near(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:
     """Question K. records: method (UNSIR, No noise, Original, Masked logits), A_Dr, A_Df at the settings under test."""
-    loss, bound = {m: lost(records, m) for m in ("UNSIR", "No noise", "Masked logits")}, claims()["K"]["threshold"]
-    masked = {"Masked logits": at(loss["Masked logits"], loss["UNSIR"])}
-    near = Criterion(
-        "A_Dr lost", loss["UNSIR"], "at most", bound, "points", without=loss["No noise"], beside=masked, step=step
-    )
-    gone = forgets("", records, "UNSIR", "No noise", step, mask=True)
-    return Test("K", what, [near, gone])
+    both, told = ("UNSIR", "No noise"), ["Masked logits"]
+    near = keeps("", records, *both, claim="K", step=step, told=told)
+    return Test("K", what, [near, forgets("", records, *both, step=step, told=told)])
 
 
 def keeps_as_much(records: pd.DataFrame, images: int) -> list[Test]:
@@ -520,12 +499,11 @@ def keeps_as_much(records: pd.DataFrame, images: int) -> list[Test]:
 
     records: method, access, seed, A_Dr, A_Df; images: forget test images.
     """
-    step, bound = 100 / images, claims()["M"]["threshold"]
+    step, bound, both = 100 / images, claims()["M"]["threshold"], ("UNSIR", "No noise")
     alike = records.method[records.access == "retain subset"].unique()
-    tests, gone = [], forgets("", records, "UNSIR", "No noise", step)
-    for rival in [name for name in alike if name not in ("UNSIR", "Released", "No noise", *OTHER_IMAGES)]:
-        of_unsir, bare = (lost(records, method, of=rival) for method in ("UNSIR", "No noise"))
-        less = Criterion(f"A_Dr less than {rival}", of_unsir, "at most", bound, "points", without=bare, step=step)
+    tests, gone = [], forgets("", records, *both, step=step)
+    for rival in [name for name in alike if name not in (*both, "Released", *OTHER_IMAGES)]:
+        less = compared(f"A_Dr less than {rival}", partial(lost, records, of=rival), both, "at most", bound, step=step)
         tests.append(Test("M", f"UNSIR keeps as much as {rival}", [gone, less]))
     return tests
 
@@ -550,7 +528,7 @@ def rates(records: pd.DataFrame, originals: pd.DataFrame, papers: Sequence[float
     papers: the paper's pair, which must be in the grid.
     """
     ours, bound = records[records.method == "UNSIR"], claims()["E"]["threshold"]
-    paper, top = ours[(ours[PAIR] == list(papers)).all(axis=1)], at_best(ours)
+    paper, top = at_pair(ours, papers), at_best(ours)
     less = values(top, "A_Dr") - values(paper, "A_Dr") if len(top) else values(paper, "A_Dr") * np.nan
     cost = Criterion("A_Dr less than at the best pair", less, "at most", bound, "points", step=step)
     gone = forgets(" at the paper's pair", paper, "UNSIR", step=step)
@@ -562,29 +540,22 @@ def recoverable(records: pd.DataFrame, step: float) -> list[Test]:
     """Question L. records: of `workshop.audits`, by seed: method, of, test, value, bound, verdict. step: an image in %."""
     features = records[(records.of == "features") & (records.verdict != "cannot tell")]
     features = features.assign(above=features.value - features.bound)
-    return [
-        Test("L", f"UNSIR ({rate})", [_above(part, name, rate, step) for name, part in features.groupby("test", sort=False)],
-             why_not="" if len(features) else "no test tells the original from retrained networks")
-        for rate in RATES
-    ]  # fmt: skip
+    why_not = "" if len(features) else "no test tells the original from retrained networks"
+    tests, bound, told = [], claims()["L"]["threshold"], ("Masked logits", "Bias shift", "Retrain")
+    for rate, both in BOTH.items():
+        images = ["Unlearned noise"] if rate == "chosen rates" else []
+        found = []
+        for name, part in features.groupby("test", sort=False):
+            what, above = f"{name}, above the bound", by_method(part, "above")
+            found.append(compared(what, above, both, "at most", bound, step=step, images=images, told=told))
+        tests.append(Test("L", f"UNSIR ({rate})", found, why_not=why_not))
+    return tests
 
 
 def choice_lands(records: pd.DataFrame) -> list[Test]:
     """Question N. records: of `workshop.choices`: network, asked, method, A_Dr, A_Df, images (forget test images)."""
     step = 100 / records.images.min()
     by = records.rename(columns={"seed": "drawn", "network": "trained", "asked": "seed"})
-    loss, bound = lost(by, "forget()"), claims()["N"]["threshold"]
-    masked = {"Masked logits": lost(by, "Masked logits")}
-    near = Criterion("A_Dr lost", loss, "at most", bound, "points", beside=masked, step=step)
-    return [Test("N", "chosen without an image of the class", [forgets("", by, "forget()", step=step, mask=True), near])]
-
-
-def _above(part: pd.DataFrame, name: str, rate: str, step: float) -> Criterion:
-    """Points of recall above the retrained networks' bound, in one test."""
-    unsir, bare = (values(part, "above", method=f"{method} ({rate})") for method in ("UNSIR", "No noise"))
-    others = {"Unlearned noise": values(part, "above", method="Unlearned noise")} if rate == "chosen rates" else {}
-    kept = {m: at(values(part, "above", method=m), unsir) for m in ("Masked logits", "Bias shift", "Retrain")}
-    bound = claims()["L"]["threshold"]
-    return Criterion(
-        f"{name}, above the bound", unsir, "at most", bound, "points", without=bare, images=others, beside=kept, step=step
-    )
+    gone = forgets("", by, "forget()", step=step, told=["Masked logits"])
+    near = keeps("", by, "forget()", claim="N", step=step, told=["Masked logits"])
+    return [Test("N", "chosen without an image of the class", [gone, near])]

@@ -48,24 +48,17 @@ POINTS, PROBABILITY, RELATIVE, PASSES = Unit(2, 20), Unit(0.03, 0.3), Unit(0, 0,
 EXACT, RATE = Unit(0, 0), Unit(0, 1, decades=True)
 KEY, IGNORED = "key", "ignored"
 UNITS = [  # the first that fits a column's name, or a number's; a column of words is a key
-    (
-        r"^(seed|trained|step|passes|image|layer|share|penalty|λ|class|claim|tested|network|#forget|n_forget|rates|pair)$",
-        KEY,
-    ),
-    (
-        r"^(retain_per_class|noise_per_class|copies|batch_size|pictured|candidate|round|start|against|asked|after request)$",
-        KEY,
-    ),
+    (r"^(seed|trained|step|passes|image|layer|share|penalty|λ|class|claim|tested|network|#forget|n_forget)$", KEY),
+    (r"^(retain_per_class|noise_per_class|copies|batch_size|pictured|candidate|round|start|against|asked)$", KEY),
+    (r"^(rates|pair|after request)$", KEY),
     (r"^(paper\b|answer$|options$|source$|environment|seconds|controls$|measured$|noise$|forgotten$|margin$)", IGNORED),
     (r"relearn", PASSES),
     (r"\(%\)|, %$|\(points\)|A_D[rf]|^class \d|accuracy|^belief|^ours$|^difference$", POINTS),
     (r"\blr$|_lr$|\brate\b|pair(?!s)", RATE),
     (r"times", RELATIVE),
     (r"passes$|^steps$|images$|^seeds|replicates|^rounds?$|^chosen$|^pairs$", EXACT),
-    (
-        r"share|entropy|cosine|, 95 %$|^distance from|^TV|^tv_|^differ_|^p$|true class|predicted class|^empty|^to \w+ \w+$",
-        PROBABILITY,
-    ),
+    (r"share|entropy|cosine|, 95 %$|^distance from|^TV|^tv_|^differ_|^p$|^empty", PROBABILITY),
+    (r"true class|predicted class|^to \w+ \w+$", PROBABILITY),
     (r"", RELATIVE),
 ]
 NUMBER = r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -97,6 +90,10 @@ class Difference:
     @property
     def moved(self) -> bool:
         return self.by > self.allowed and not self.noisy
+
+    @property
+    def outcome(self) -> str:
+        return "moved" if self.moved else "noisy" if self.noisy else "within tolerance"
 
     @property
     def turned(self) -> bool:
@@ -161,11 +158,14 @@ def _columns(kind: str, old: pd.DataFrame, new: pd.DataFrame) -> tuple[list[str]
 def moved_by(old: str, new: str, unit: Unit) -> float:
     """How far a cell moved, in its unit: infinitely where only one is a number, is capped or has undefined parts."""
     before, after = CELL.match(old), CELL.match(new)
-    if not (before and after) or before[1] != after[1] or ("undefined" in before[5]) != ("undefined" in after[5]):
-        return math.inf
-    if bool(before[4]) != bool(after[4]):
+    if not (before and after) or _form(before) != _form(after):
         return math.inf
     return max(unit.distance(_float(before[i]), _float(after[i])) for i in (2, 4) if before[i])
+
+
+def _form(cell: re.Match) -> tuple[str, bool, bool]:
+    """Whether it is capped, a range, and undefined in parts."""
+    return cell[1], bool(cell[4]), "undefined" in cell[5]
 
 
 def tolerance(cell: str, unit: Unit, spread: float = 0.0) -> tuple[float, float, float]:
@@ -187,21 +187,22 @@ def _float(text: str) -> float:
 def _table(kind: str, name: str, old: pd.DataFrame, new: pd.DataFrame, spreads: dict) -> tuple[int, list[Difference]]:
     """Compares two tables of text cells. What only one of them has is named, a column or a row once."""
     shared, keys = _columns(kind, old, new)
-    sides = (
-        (set(old.columns) - set(new.columns), "a column", "none"),
-        (set(new.columns) - set(old.columns), "none", "a column"),
-    )
-    found = [Difference(kind, name, "", c, was, now) for columns, was, now in sides for c in sorted(columns)]
+    alone = sorted(set(old) ^ set(new), key=lambda column: (column in new, column))
+    found = [Difference(kind, name, "", column, *_only("a column", column in old)) for column in alone]
     before, after = cells(old, shared, keys), cells(new, shared, keys)
-    rows, present = dict.fromkeys(row for row, _ in before), dict.fromkeys(row for row, _ in after)
-    for one, other, words in ((rows, present, ("a row", "none")), (present, rows, ("none", "a row"))):
-        gone = [row for row in one if row not in other]
-        found += [_judged(Difference(kind, name, row, "", *words), None, spreads) for row in gone]
+    rows, present = (dict.fromkeys(row for row, _ in side) for side in (before, after))
+    for row in [row for row in rows | present if (row in rows) != (row in present)]:
+        found.append(_judged(Difference(kind, name, row, "", *_only("a row", row in rows)), None, spreads))
     for (row, column), value in before.items():
         now = after.get((row, column), value)
         if now != value:
             found.append(_judged(Difference(kind, name, row, column, value, now), unit(column), spreads))
     return len(before), found
+
+
+def _only(what: str, published: bool) -> tuple[str, str]:
+    """How both sides are shown of what one of them lacks."""
+    return (what, "none") if published else ("none", what)
 
 
 def _judged(found: Difference, unit: Unit | None, spreads: dict) -> Difference:
@@ -224,16 +225,12 @@ def _is_words(column: pd.Series) -> bool:
 def _pairs(published: Path, here: Path, name: str) -> list[tuple[str, str, pd.DataFrame, pd.DataFrame]]:
     """Kind, name, published and own version of each table of a notebook; an absent one is empty."""
     pairs, empty = [], pd.DataFrame()
-    for folder in ("tables", "seconds"):
-        files = {
-            f.name: f for root in (here, published) for f in root.glob(f"{folder}/{name}*.csv") if of_notebook(f.stem, name)
-        }
-        for file, path in sorted(files.items()):
-            verdicts, table = file.endswith("_findings.csv"), path.with_suffix(".md").exists()
-            if folder == "seconds" and not verdicts:
-                continue
+    for pattern in (f"tables/{name}*.csv", f"seconds/{name}*_findings.csv"):
+        files = {f.name: f for root in (here, published) for f in root.glob(pattern) if of_notebook(f.stem, name)}
+        for _, path in sorted(files.items()):
+            verdicts, table = path.stem.endswith("_findings"), path.with_suffix(".md").exists()
             kind = "verdict" if verdicts else "cell" if table else "figure"
-            old, new = (_read(root / folder / file) for root in (published, here))
+            old, new = (_read(root / path.parent.name / path.name) for root in (published, here))
             if verdicts:
                 old, new = (t.reindex(columns=["claim", "tested", "verdict"]) if len(t) else t for t in (old, new))
             elif not table:
@@ -275,21 +272,15 @@ def _numbers(path: Path) -> dict[str, str]:
     found = {}
 
     def add(name: str, value: object) -> None:
-        if isinstance(value, dict):
-            for key, part in value.items():
-                add(f"{name}, {key}" if name else key, part)
-        elif isinstance(value, list):
-            for i, part in enumerate(value):
-                add(f"{name}, {i}", part)
-        elif value is None or isinstance(value, (int, float)):
+        if isinstance(value, dict | list):
+            for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+                add(f"{name}, {key}" if name else str(key), part)
+        elif value is None or isinstance(value, int | float):
             found[name] = "undefined" if value is None else repr(float(value)).removesuffix(".0")
 
-    add("", {k: v for k, v in _json(path).items() if k not in ("environment", "parameters")})
+    saved = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    add("", {k: v for k, v in saved.items() if k not in ("environment", "parameters")})
     return found
-
-
-def _json(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -341,7 +332,7 @@ def beside(published: Path, here: Path, name: str) -> str:
 
 def _marked(kind: str, name: str, old: pd.DataFrame, new: pd.DataFrame, spreads: dict) -> str:
     found = {(d.row, d.column): d for d in _table(kind, name, old, new, spreads)[1]}
-    shown = [dict(row) for row in new.to_dict("records")]
+    shown = new.to_dict("records")
     for row, place in zip(shown, row_names(new, _columns(kind, old, new)[1]), strict=True):
         for d in (found[place, column] for column in row if (place, column) in found):
             told = f"{d.here} ({d.published or 'none'})"
@@ -374,31 +365,32 @@ def report(profile: str, names: list[str] | None = None) -> tuple[str, int]:
     totals: Counter = Counter()
     for name in names:
         counts, different = compare(published, here, [name], spreads)
-        moved, noisy = ([d for d in different if getattr(d, what)] for what in ("moved", "noisy"))
-        told = f"{len(moved)} of {sum(counts.values())} moved" if moved else f"as published ({sum(counts.values())})"
-        lines.append(f"{name:<27} {told}" + (f", {len(noisy)} too noisy to say" if noisy else ""))
+        moved, noisy = _moved_and_noisy(different)
+        told = f"{moved} of {sum(counts.values())} moved" if moved else f"as published ({sum(counts.values())})"
+        lines.append(f"{name:<27} {told}{noisy}")
         every, totals = every + different, totals + counts
-    moved = sorted((d for d in every if d.moved), key=lambda d: d.rank)
-    _write(here / "comparison.csv", every)
-    more = [f"  and {len(moved) - SHOWN} more"] if len(moved) > SHOWN else []
+    farthest = sorted((d for d in every if d.moved), key=lambda d: d.rank)
+    outcomes = [{**asdict(d), "outcome": d.outcome} for d in every]
+    pd.DataFrame(outcomes).to_csv(here / "comparison.csv", index=False, lineterminator="\n")
+    more = [f"  and {len(farthest) - SHOWN} more"] if len(farthest) > SHOWN else []
     sums = [_sum(words, totals[kind], [d for d in every if d.kind == kind]) for kind, words in KINDS.items() if totals[kind]]
     rests = f"runs that the spread between machines is from: {runs}" if runs else "no spread between machines is recorded"
     about = [f"{rests}; every cell that differs: {os.path.relpath(here / 'comparison.csv')}"]
-    parts = [[f"compared with results/{profile}:"], lines, absent, [f"  {d}" for d in moved[:SHOWN]], more, sums, about]
-    return "\n".join(line for part in parts for line in part), len(moved)
+    first = [f"  {d}" for d in farthest[:SHOWN]]
+    parts = [[f"compared with results/{profile}:"], lines, absent, first, more, sums, about]
+    return "\n".join(line for part in parts for line in part), len(farthest)
 
 
 def _sum(words: str, n: int, different: list[Difference]) -> str:
-    moved, noisy = (sum(getattr(d, what) for d in different) for what in ("moved", "noisy"))
+    moved, noisy = _moved_and_noisy(different)
     same = n - len({(d.table, d.row, d.column) for d in different if d.moved or d.noisy})
-    return f"{max(same, 0)} of {n} {words} as published or within tolerance, {moved} moved" + (
-        f", {noisy} too noisy to say" if noisy else ""
-    )
+    return f"{max(same, 0)} of {n} {words} as published or within tolerance, {moved} moved{noisy}"
 
 
-def _write(path: Path, different: list[Difference]) -> None:
-    rows = [{**asdict(d), "outcome": "moved" if d.moved else "noisy" if d.noisy else "within tolerance"} for d in different]
-    pd.DataFrame(rows).to_csv(path, index=False, lineterminator="\n")
+def _moved_and_noisy(different: list[Difference]) -> tuple[int, str]:
+    """How many moved, and how many are too noisy to say, as words."""
+    outcomes = Counter(d.outcome for d in different)
+    return outcomes["moved"], f", {outcomes['noisy']} too noisy to say" if outcomes["noisy"] else ""
 
 
 def main() -> None:

@@ -12,21 +12,17 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from . import plots
-from .claims import FORGOTTEN, PAIR, telling_pair, values
+from .claims import FORGOTTEN, PAIR, at_pair, telling_pair, values
 from .judge import interval
 from .tables import mean_std
 
 Pair = tuple[float, float] | None
+Select = Callable[[pd.DataFrame], pd.DataFrame]
 
 
 def named(pair: Pair) -> str:
     """ "0.02 and 0.01", the impair rate first; "none" where there is no pair."""
     return "{:g} and {:g}".format(*pair) if pair else "none"
-
-
-def at_pair(records: pd.DataFrame, pair: Pair) -> pd.DataFrame:
-    """The records at a pair of rates; none where there is no pair."""
-    return records[(records[PAIR] == list(pair)).all(axis=1)] if pair else records[:0]
 
 
 def at_telling_pair(records: pd.DataFrame) -> pd.DataFrame:
@@ -35,11 +31,7 @@ def at_telling_pair(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def beside(
-    records: pd.DataFrame,
-    select: Callable[[pd.DataFrame], pd.DataFrame],
-    methods: Sequence[str],
-    reference: tuple[str, str],
-    images: int,
+    records: pd.DataFrame, select: Select, methods: Sequence[str], reference: tuple[str, str], images: int
 ) -> pd.DataFrame:
     """A line a request and method: its pair of rates, A_Dr and A_Df there, and how far the reference is above it.
 

@@ -37,19 +37,23 @@ def findings(profile: str) -> pd.DataFrame:
 
     seconds: whether the finding rests on seconds.
     """
-    found = []
-    for kind in ("tables", "seconds"):
-        for path in profile_files(profile, f"{kind}/*_findings.csv"):
-            lines = pd.read_csv(path, dtype=str, keep_default_na=False)
-            found.append(lines.assign(notebook=path.stem.removesuffix("_findings"), seconds=kind == "seconds"))
-    order = [str(claim) for claim in claims()]
+    found, order = _gathered(profile, "findings"), [str(claim) for claim in claims()]
     known = {claim for lines in found for claim in lines.claim}
-    missing = [claim for claim in order if claim not in known]
-    blank = dict.fromkeys(COLUMNS, "")
-    found.append(pd.DataFrame([{**blank, "claim": claim, "verdict": UNTESTED, "seconds": False} for claim in missing]))
-    gathered = pd.concat([lines for lines in found if len(lines)]).reindex(columns=COLUMNS).fillna("")
-    in_order = gathered.sort_values("notebook", kind="stable")
-    return in_order.sort_values("claim", kind="stable", key=lambda claim: claim.map(order.index), ignore_index=True)
+    untested = [{"claim": claim, "verdict": UNTESTED, "seconds": False} for claim in order if claim not in known]
+    parts = [lines for lines in (*found, pd.DataFrame(untested)) if len(lines)]
+    gathered = pd.concat(parts).reindex(columns=COLUMNS).fillna("").sort_values(["notebook", "seconds"])
+    return gathered.sort_values("claim", kind="stable", key=lambda claim: claim.map(order.index), ignore_index=True)
+
+
+def _gathered(profile: str, what: str) -> list[pd.DataFrame]:
+    """The notebooks' tables of this name as text cells, with the notebook and whether they are of seconds."""
+    files = profile_files(profile, f"*/[!9]*_{what}.csv")  # but not 99_report's own
+    return [
+        pd.read_csv(file, dtype=str, keep_default_na=False).assign(
+            notebook=file.stem.removesuffix(f"_{what}"), seconds=file.parent.name == "seconds"
+        )
+        for file in files
+    ]
 
 
 PARTS = {  # what the README shows of the findings that do not rest on seconds
@@ -67,13 +71,10 @@ def part(findings: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def beside_paper(profile: str) -> pd.DataFrame:
     """Every known cell of the paper that a profile measured, ours beside it, and why it may differ; as text cells."""
-    parts = []
-    for path in profile_files(profile, "*/[!9]*_paper.csv"):  # but not 99_report's own
-        cells = pd.read_csv(path, dtype=str, keep_default_na=False)
-        parts.append(cells.assign(notebook=path.stem.removesuffix("_paper")))
+    parts = _gathered(profile, "paper")
     if not parts:
         return pd.DataFrame()
-    cells = pd.concat(parts, ignore_index=True)
+    cells = pd.concat(parts, ignore_index=True).drop(columns="seconds")
     causes = read_yaml(PAPER)["causes"]
     cells[WHY] = [causes[c.table].get(c.method, causes[c.table]["all"]) for c in cells.itertuples()]
     return cells
@@ -81,19 +82,15 @@ def beside_paper(profile: str) -> pd.DataFrame:
 
 def causes(beside: pd.DataFrame) -> pd.DataFrame:
     """Each cause of `beside_paper` once, with the cells that it is for."""
-    cells = beside.assign(cells=beside.table + ": " + beside.method)
-    return (
-        cells.groupby(WHY, sort=False).cells.agg(lambda names: ", ".join(dict.fromkeys(names))).reset_index()[["cells", WHY]]
-    )
+    cells = (beside.table + ": " + beside.method).groupby(beside[WHY], sort=False)
+    return cells.agg(lambda names: ", ".join(dict.fromkeys(names))).rename("cells").reset_index()[["cells", WHY]]
 
 
 def verdicts(findings: pd.DataFrame) -> pd.DataFrame:
     """One row a claim: its words, and how many tests came to which verdict, as text cells."""
-    stated, rows = claims(), []
-    for claim, lines in findings.groupby("claim", sort=False):
-        words = next(c["claim"] for c in stated.values() if str(c["id"]) == claim)
-        rows.append({"claim": claim, "as stated": words, "verdicts": counted(lines)})
-    return pd.DataFrame(rows)
+    words = {str(claim): stated["claim"] for claim, stated in claims().items()}
+    by_claim = findings.groupby("claim", sort=False)
+    return pd.DataFrame([{"claim": c, "as stated": words[c], "verdicts": counted(lines)} for c, lines in by_claim])
 
 
 def counted(lines: pd.DataFrame) -> str:
@@ -119,8 +116,7 @@ def verdict_squares(axis: Axes, findings: pd.DataFrame) -> None:
     axis.set_axisbelow(True)
     axis.xaxis.tick_top()
     axis.tick_params(length=0)
-    for spine in axis.spines.values():
-        spine.set_visible(False)
+    axis.spines[:].set_visible(False)
 
 
 def _notebooks() -> dict[str, str]:
@@ -189,21 +185,19 @@ def overview(profiles: Sequence[str]) -> str:
     for name, title in _notebooks().items():
         ran = [p for p in (profiles[0], BENCH, *profiles[1:]) if (results_root() / p / f"{name}.ipynb").exists()]
         executed = ", ".join(f"[{p}]({p}/{name}.ipynb)" for p in ran)
-        cells = [
-            f"[{name}](../notebooks/{name}.ipynb)<br>{title.replace('|', '')}" + (f"<br>executed: {executed}" if ran else "")
-        ]
-        cells += [_picture(ran[0], name) if ran else ""]
-        cells += [_found(found[p][found[p].notebook == name]) for p in profiles]
-        cells += [_seconds(profiles[-1], name)]
+        shows = f"[{name}](../notebooks/{name}.ipynb)<br>{title.replace('|', '')}"
+        shows += f"<br>executed: {executed}" if ran else ""
+        told = [_found(found[p][found[p].notebook == name]) for p in profiles]
+        cells = [shows, _picture(ran[0], name) if ran else "", *told, _seconds(profiles[-1], name)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def _picture(profile: str, name: str) -> str:
     pictures = sorted((results_root() / profile / "figures").glob(f"{name}*.png"))
-    return (
-        f'<img src="{profile}/figures/{pictures[0].name}" width="360" alt="{alternative(pictures[0])}">' if pictures else ""
-    )
+    if not pictures:
+        return ""
+    return f'<img src="{profile}/figures/{pictures[0].name}" width="360" alt="{alternative(pictures[0])}">'
 
 
 def _found(findings: pd.DataFrame) -> str:

@@ -7,10 +7,9 @@ to five replicates a bootstrap is too narrow. `claims` says which effects decide
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TypeAlias, TypedDict
+from typing import TypeAlias
 
 import pandas as pd
 from scipy.stats import t
@@ -195,22 +194,7 @@ def combined(outcomes: Sequence[str], any_of: bool = False) -> str:
     return rest if outcomes else UNDEFINED
 
 
-Finding = TypedDict(
-    "Finding",
-    {
-        "claim": str,  # of claims.yaml
-        "tested": str,
-        "measured": str,  # of the criterion on which the verdict hangs
-        "holds if": str,
-        "criteria": str,  # how many came out how, where there are several
-        "replicates": str,
-        "would decide": str,
-        "the noise adds": str,
-        "controls": str,
-        "noise needed": str,
-        "verdict": str,
-    },
-)
+Finding: TypeAlias = dict[str, str]  # by the names of the columns, as `_finding` gives them
 
 
 def judge(tests: Sequence[Test]) -> list[Finding]:
@@ -218,77 +202,55 @@ def judge(tests: Sequence[Test]) -> list[Finding]:
 
     All criteria of all tests of one claim are looks at it, corrected by Holm; controls are judged at the same level.
     """
-    lines = []
-    for test in tests:
-        alpha = level(c for other in tests if other.claim == test.claim and not other.why_not for c in other.criteria)
-        lines.append(_Judged(test, alpha).line)
-    return lines
+
+    def looks(claim: int | str) -> Iterable[Criterion]:
+        return (c for test in tests if test.claim == claim and not test.why_not for c in test.criteria)
+
+    return [_finding(test, level(looks(test.claim))) for test in tests]
 
 
-@dataclass(frozen=True, eq=False)
-class _Judged:
-    test: Test
-    alpha: float
+def _finding(test: Test, alpha: float) -> Finding:
+    outcomes = [c.outcome(alpha) for c in test.criteria]
+    decided = combined(outcomes, test.any_of)
+    verdict = UNDEFINED if test.why_not else decided
+    # The criterion on which the verdict hangs.
+    c = next((c for outcome, c in zip(outcomes, test.criteria, strict=True) if outcome == decided), None)
+    controls = _shared([{"No noise": c.without, **c.images} for c in test.criteria])
+    same = {name: _comes_to(test, numbers, alpha) for name, numbers in controls.items()}
+    told = _shared([c.beside for c in test.criteria])
+    beside = {name: _comes_to(test, numbers, alpha) for name, numbers in told.items()}
+    worse = [name for name, numbers in controls.items() if same[name] == FAILS or _better(test, numbers, alpha)]
+    as_well = [name for name, found in same.items() if found == HOLDS and name not in worse]
+    needed = ""
+    if same and verdict == HOLDS:
+        needed = "no" if as_well else "yes" if len(worse) == len(same) else UNDECIDED
+    counts = {o: outcomes.count(o) for o in (HOLDS, FAILS, UNDECIDED, UNDEFINED) if o in outcomes}
+    return {
+        "claim": str(test.claim),  # of claims.yaml
+        "tested": test.tested,
+        "measured": test.why_not or (f"{c.what}: {shown(c, alpha)}" if c else "nothing was measured"),
+        "holds if": c.threshold if c else "",
+        "criteria": ", ".join(f"{o} {n}" for o, n in counts.items()) if len(outcomes) > 1 else "",
+        "replicates": c.interval(alpha).replicates if c else "",
+        "would decide": c.would_decide(alpha) if c and not test.why_not else "",
+        "the noise adds": added_by_noise(c) if c else "",
+        "controls": "; ".join(f"{name} {outcome}" for name, outcome in {**same, **beside}.items()),
+        "noise needed": needed,
+        "verdict": NOT_THE_NOISE if as_well and verdict == HOLDS else verdict,
+    }
 
-    @cached_property
-    def outcomes(self) -> list[str]:
-        return [c.outcome(self.alpha) for c in self.test.criteria]
 
-    def _controls(self, *kinds: str) -> dict[str, list[Numbers]]:
-        """The numbers of each control of these kinds, one a criterion; only controls that all criteria have."""
-        found: dict[str, list[Numbers]] = {}
-        for kind in kinds:
-            named = [{"No noise": c.without} if kind == "without" else getattr(c, kind) for c in self.test.criteria]
-            shared = [n for n in (named[0] if named else {}) if all(c.get(n) is not None for c in named)]
-            found |= {name: [c[name] for c in named] for name in shared}
-        return found
+def _shared(controls: Sequence[Mapping[str, Numbers | None]]) -> dict[str, list[Numbers]]:
+    """The numbers of each control, one a criterion; only of controls that all criteria have."""
+    names = controls[0] if controls else ()
+    found = {name: [numbers for of in controls if (numbers := of.get(name)) is not None] for name in names}
+    return {name: numbers for name, numbers in found.items() if len(numbers) == len(controls)}
 
-    def _comes_to(self, control: list[Numbers]) -> str:
-        """The outcome of a control on the same criteria."""
-        outcomes = [c.of(v).outcome(self.alpha) for c, v in zip(self.test.criteria, control, strict=True)]
-        return combined(outcomes, self.test.any_of)
 
-    def _shown_worse(self, control: list[Numbers]) -> bool:
-        """Whether UNSIR is shown to do better by one of the criteria, paired by replicate."""
-        return any(_better(c, v, self.alpha) for c, v in zip(self.test.criteria, control, strict=True))
-
-    @cached_property
-    def deciding(self) -> Criterion | None:
-        """The criterion on which the verdict hangs."""
-        decided = combined(self.outcomes, self.test.any_of)
-        pairs = zip(self.outcomes, self.test.criteria, strict=True)
-        return next((c for outcome, c in pairs if outcome == decided), None)
-
-    @property
-    def verdict(self) -> str:
-        return UNDEFINED if self.test.why_not else combined(self.outcomes, self.test.any_of)
-
-    @property
-    def line(self) -> Finding:
-        verdict, controls = self.verdict, self._controls("without", "images")
-        same = {name: self._comes_to(control) for name, control in controls.items()}
-        worse = [name for name, control in controls.items() if same[name] == FAILS or self._shown_worse(control)]
-        as_well = [name for name, found in same.items() if found == HOLDS and name not in worse]
-        needed = ""
-        if same and verdict == HOLDS:
-            needed = "no" if as_well else "yes" if len(worse) == len(same) else UNDECIDED
-        c = self.deciding
-        found = c.interval(self.alpha) if c else None
-        beside = {name: self._comes_to(control) for name, control in self._controls("beside").items()}
-        counts = {o: self.outcomes.count(o) for o in (HOLDS, FAILS, UNDECIDED, UNDEFINED) if o in self.outcomes}
-        return {
-            "claim": str(self.test.claim),
-            "tested": self.test.tested,
-            "measured": self.test.why_not or (f"{c.what}: {shown(c, self.alpha)}" if c else "nothing was measured"),
-            "holds if": c.threshold if c else "",
-            "criteria": ", ".join(f"{o} {n}" for o, n in counts.items()) if len(self.outcomes) > 1 else "",
-            "replicates": found.replicates if found else "",
-            "would decide": c.would_decide(self.alpha) if c and not self.test.why_not else "",
-            "the noise adds": added_by_noise(c) if c else "",
-            "controls": "; ".join(f"{name} {outcome}" for name, outcome in {**same, **beside}.items()),
-            "noise needed": needed,
-            "verdict": NOT_THE_NOISE if as_well and verdict == HOLDS else verdict,
-        }
+def _comes_to(test: Test, control: list[Numbers], alpha: float) -> str:
+    """The outcome of a control on the same criteria."""
+    pairs = zip(test.criteria, control, strict=True)
+    return combined([c.of(numbers).outcome(alpha) for c, numbers in pairs], test.any_of)
 
 
 def shown(c: Criterion, alpha: float = ALPHA) -> str:
@@ -314,13 +276,19 @@ def added_by_noise(c: Criterion) -> str:
     return f"{found.text(_digits(c), '+')} {unit}"
 
 
-def _better(c: Criterion, control: Numbers, alpha: float) -> bool:
-    """Whether the interval of the paired difference lies on UNSIR's side; not where one of the two is censored."""
-    if c.sense == "beyond" or c.highest is not None or isinstance(control, tuple):
-        return False
-    difference = c.values - control.reindex(c.values.index)
-    found = interval(difference if c.sense == "at least" else -difference, alpha, c.step)
-    return found.n >= FEWEST and found.low > 0
+def _better(test: Test, control: list[Numbers], alpha: float) -> bool:
+    """Whether the interval of the paired difference lies on UNSIR's side by one of the criteria.
+
+    Where one of the two is censored it does not.
+    """
+    for c, numbers in zip(test.criteria, control, strict=True):
+        if c.sense == "beyond" or c.highest is not None or isinstance(numbers, tuple):
+            continue
+        difference = c.values - numbers.reindex(c.values.index)
+        found = interval(difference if c.sense == "at least" else -difference, alpha, c.step)
+        if found.n >= FEWEST and found.low > 0:
+            return True
+    return False
 
 
 def _digits(c: Criterion) -> int:

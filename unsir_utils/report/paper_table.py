@@ -121,13 +121,13 @@ def folded(folds: Sequence[int]) -> str:
     return f"over {told}; " if folds else ""
 
 
-def panels(records: pd.DataFrame, classes: Mapping[str, int], across: int = 4) -> Figure:
-    """The table at a glance: one panel a row, one line a method (see `plots.method_lines`), at most `across` panels abreast.
+def panels(records: pd.DataFrame, classes: Mapping[str, int]) -> Figure:
+    """The table at a glance: one panel a row, one line a method (see `plots.method_lines`), four panels abreast at most.
 
     classes: network -> how many its data have.
     """
     rows = list(records.groupby(ROW, sort=False))
-    columns, methods = min(across, len(rows)), records.method.nunique()
+    columns, methods = min(4, len(rows)), records.method.nunique()
     lines = -(-len(rows) // columns)
     size = min(7.3, 1.9 + 1.7 * columns), lines * (1.2 + 0.2 * methods)
     figure, axes = plt.subplots(lines, columns, figsize=size, sharey=True, squeeze=False)

@@ -79,7 +79,7 @@ def source(function: Callable) -> Markdown:
     return Markdown(f"```python\n{inspect.getsource(function)}```")
 
 
-def image_grid(rows: dict[str, Tensor], columns: Sequence[str] = ()) -> Figure:
+def image_grid(rows: dict[str, Tensor]) -> Figure:
     """A labelled row of pictures for each entry: float or uint8 [n, 3, H, W]; floats are scaled to each picture's range."""
     n = max(1, *(len(images) for images in rows.values()))
     figure, axes = plt.subplots(len(rows), n, figsize=(0.75 * n + 1, 0.85 * len(rows)), squeeze=False)
@@ -90,8 +90,6 @@ def image_grid(rows: dict[str, Tensor], columns: Sequence[str] = ()) -> Figure:
         for axis, image in zip(line, images, strict=False):
             axis.imshow(_displayable(image), interpolation="nearest")
         line[0].set_ylabel(label, rotation=0, ha="right", va="center")
-    for axis, title in zip(axes[0], columns, strict=False):
-        axis.set_title(title)
     return figure
 
 
@@ -134,9 +132,9 @@ def map_grid(images: Tensor, rows: Sequence[str], maps: dict[str, Tensor], below
 
 def class_bars(axis: Axes, values: Tensor, names: Sequence[str], forget: Sequence[int], label: str) -> None:
     """One bar a class, none where its value is undefined; forget classes are hatched, too, to stand out without colour."""
-    for c, value in enumerate(values.tolist()):
-        gone = c in forget
-        axis.bar(c, value, color=FORGET if gone else RETAIN, hatch="///" if gone else None, edgecolor="white", linewidth=0.5)
+    styles = [(FORGET, "///") if c in forget else (RETAIN, None) for c in range(len(names))]
+    colours, hatches = zip(*styles, strict=True)
+    axis.bar(range(len(names)), values.tolist(), color=colours, hatch=hatches, edgecolor="white", linewidth=0.5)
     turned = max(map(len, names)) > 3
     axis.set_xticks(range(len(names)), names, rotation=60 if turned else 0, ha="right" if turned else "center")
     axis.set(ylabel=label)
@@ -191,12 +189,7 @@ def method_lines(axis: Axes, records: pd.DataFrame) -> None:
 
 
 def sweep_lines(
-    axis: Axes,
-    records: pd.DataFrame,
-    x: str,
-    xlabel: str,
-    log: bool = False,
-    metrics: Sequence[str] = ("A_Dr", "A_Df"),
+    axis: Axes, records: pd.DataFrame, x: str, xlabel: str, log: bool = False, metrics: Sequence[str] = ("A_Dr", "A_Df")
 ) -> None:
     """A_Dr (filled markers, solid) and A_Df (open, dashed) of each method against a setting: mean and range over the runs.
 
@@ -234,10 +227,8 @@ def frontier(
     heights = [*front.A_Dr.cummax()]
     passes = [*front.image_passes, tried.image_passes.max()]
     axis.step(passes, heights + heights[-1:], where="post", color="0.5", zorder=0, label="Pareto front")
-    for label, marker, of in (
-        ("one change", "o", tried.index <= n_single),
-        ("several changes", "s", tried.index > n_single),
-    ):
+    single = tried.index <= n_single
+    for label, marker, of in (("one change", "o", single), ("several changes", "s", ~single)):
         part = tried[of & ~tried.index.isin(named.values())]
         fill = np.where(part.index.isin(stayed), "0.35", "white")
         axis.scatter(part.image_passes, part.A_Dr, s=32, marker=marker, facecolor=fill, edgecolor="0.35")
@@ -295,22 +286,18 @@ def change_lines(axis: Axes, changes: Mapping[tuple[str, str], pd.Series], bound
     names = list(dict.fromkeys(name for name, _ in changes))
     axis.axvspan(-bound, bound, color="0.92", zorder=0)
     for (name, metric), values in changes.items():
-        _change_line(axis, values, names.index(name) + (-0.15 if metric == "A_Dr" else 0.15), metric, step)
+        found, retain = interval(values, step=step), metric == "A_Dr"
+        if np.isnan(found.mean):
+            continue
+        y, colour = names.index(name) + (-0.15 if retain else 0.15), RETAIN if retain else FORGET
+        axis.plot(values, [y] * len(values), ".", color="0.35", markersize=4, zorder=3)
+        axis.errorbar(
+            found.mean, y, xerr=found.mean - found.low if found.n > 1 else None, color=colour, capsize=2, markersize=5,
+            marker="o" if retain else "s", markerfacecolor=colour if retain else "white", label=metric,
+        )  # fmt: skip
     for name in set(names) - {name for (name, _), values in changes.items() if len(values)}:
         axis.text(0, names.index(name), "not run", ha="center", va="center", fontsize=7, color="0.4")
     axis.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.4, -0.6))
-
-
-def _change_line(axis: Axes, values: pd.Series, y: float, metric: str, step: float) -> None:
-    found, retain = interval(values, step=step), metric == "A_Dr"
-    if np.isnan(found.mean):
-        return
-    colour, reach = RETAIN if retain else FORGET, found.mean - found.low if found.n > 1 else None
-    axis.plot(values, [y] * len(values), ".", color="0.35", markersize=4, zorder=3)
-    axis.errorbar(
-        found.mean, y, xerr=reach, color=colour, capsize=2, markersize=5, label=metric,
-        marker="o" if retain else "s", markerfacecolor=colour if retain else "white",
-    )  # fmt: skip
 
 
 def part_boxes(axis: Axes, values: pd.DataFrame, methods: Sequence[str]) -> None:

@@ -22,54 +22,52 @@ from .judge import Finding, Test, judge
 from .tables import Results
 
 Records = Callable[[str], pd.DataFrame]  # name of a notebook's saved records -> the records
-TEST_IMAGES = {
-    "cifar10": (1000, 10),
-    "cifar100": (100, 100),
-    "shapes": (DRAWN_FOR_TEST, None),
-    "faces": (DRAWN_FOR_TEST, None),
-    "olivetti": (2, 40),
-}  # a class; classes
+# Test images a class, and classes where the arguments of `data.load` do not say how many.
+TEST_IMAGES = {"cifar10": 1000, "cifar100": 100, "shapes": DRAWN_FOR_TEST, "faces": DRAWN_FOR_TEST, "olivetti": 2}
+CLASSES = {"cifar10": 10, "cifar100": 100, "olivetti": 40}
 
 
-def images_of(data: dict) -> tuple[int, int]:
-    """(test images a class, classes) of a data set, by the arguments of `data.load`."""
-    images, classes = TEST_IMAGES[data["name"]]
-    return images, classes or data["n_classes"]
+def images_of(p: dict) -> int:
+    """Test images a class of a notebook's data."""
+    return TEST_IMAGES[p["data"]["name"]]
 
 
-def _first_table(read: Records, p: dict) -> list[Test]:
-    return claims.tables(read("records"), p["relearning"]["cap"], *images_of(p["data"]))
+def _sizes(p: dict) -> tuple[dict[str, int], dict[str, int]]:
+    """(test images a class, classes), each by network: 02's have data of their own."""
+    data = {name: p["data"].get(name, p["data"]) for name in p["recipes"]}
+    classes = {name: CLASSES.get(of["name"]) or of["n_classes"] for name, of in data.items()}
+    return {name: TEST_IMAGES[of["name"]] for name, of in data.items()}, classes
 
 
-def _later_table(read: Records, p: dict) -> list[Test]:
-    """02, whose networks have data of their own, and 03."""
-    records, accuracy = read("records"), read("numbers")
-    sizes = {name: images_of(p["data"].get(name, p["data"])) for name in p["recipes"]}
-    images, classes = ({name: size[i] for name, size in sizes.items()} for i in (0, 1))
-    originals = {name: float(accuracy[f"accuracy of {name}, %"].iloc[0]) for name in p["recipes"]}
-    tests = claims.tables(records, p["relearning"]["cap"], images, classes)
-    return tests + claims.works_on_each(records, originals, images, classes)
+def _table(read: Records, p: dict) -> list[Test]:
+    return claims.tables(read("records"), p["relearning"]["cap"], *_sizes(p))
+
+
+def _table_of_several(read: Records, p: dict) -> list[Test]:
+    accuracy = read("numbers").iloc[0]
+    originals = {name: float(accuracy[f"accuracy of {name}, %"]) for name in p["recipes"]}
+    return _table(read, p) + claims.works_on_each(read("records"), originals, *_sizes(p))
 
 
 def _efficiency(read: Records, p: dict) -> list[Test]:
     passes = read("passes").set_index("method")["times UNSIR, released settings"].astype(float)
     counted = claims.counted({name: passes[name] for name in ("Retrain", "Fisher (loop)")})
-    return counted + claims.any_number(read("records"), images_of(p["data"])[0])
+    return counted + claims.any_number(read("records"), images_of(p))
 
 
 def _forgotten(p: dict) -> int:
     """The number of forget test images."""
-    return images_of(p["data"])[0] * len(p["forget"])
+    return images_of(p) * len(p["forget"])
 
 
 def _in_turn(read: Records, p: dict) -> list[Test]:
     asked = sum(map(len, p["requests"]))
-    return claims.in_turn(read("records"), images_of(p["data"])[0] * asked, asked)
+    return claims.in_turn(read("records"), images_of(p) * asked, asked)
 
 
 def _todays_methods(read: Records, p: dict) -> list[Test]:
     records, first = read("records"), p["requests"][0]
-    return claims.keeps_as_much(records[records.forgotten == str(first)], images_of(p["data"])[0] * len(first))
+    return claims.keeps_as_much(records[records.forgotten == str(first)], images_of(p) * len(first))
 
 
 def _rates(read: Records, p: dict) -> list[Test]:
@@ -78,9 +76,9 @@ def _rates(read: Records, p: dict) -> list[Test]:
 
 
 JUDGED: dict[str, Callable[[Records, dict], list[Test]]] = {
-    "01_cifar10": _first_table,
-    "02_cifar100": _later_table,
-    "03_faces": _later_table,
+    "01_cifar10": _table,
+    "02_cifar100": _table_of_several,
+    "03_faces": _table_of_several,
     "04_prediction_distribution": lambda read, p: claims.spread(read("records"), _forgotten(p)),
     "05_weight_distance": lambda read, p: claims.distance(read("records")),
     "06_efficiency": _efficiency,
@@ -91,11 +89,11 @@ JUDGED: dict[str, Callable[[Records, dict], list[Test]]] = {
     "11_retain_share": lambda read, p: claims.small_share(read("records"), p["share_of_claim"], _forgotten(p)),
     "12_noise_penalty": lambda read, p: claims.penalty(read("records"), p["paper_penalty"], _forgotten(p)),
     "13_repair_steps": lambda read, p: claims.heals(read("records"), _forgotten(p)),
-    "14_released_code": lambda read, p: claims.slips(read("records"), 100 / images_of(p["data"])[0]),
-    "15_how_little": lambda read, p: claims.presets(read("confirmed_records"), 100 / images_of(p["data"])[0]),
+    "14_released_code": lambda read, p: claims.slips(read("records"), 100 / images_of(p)),
+    "15_how_little": lambda read, p: claims.presets(read("confirmed_records"), 100 / images_of(p)),
     "19_todays_methods": _todays_methods,
     "20_your_own_model": lambda read, p: claims.choice_lands(read("records")),
-    "16_does_the_noise_matter": lambda read, p: claims.noise_matters(read("records"), images_of(p["data"])[0]),
+    "16_does_the_noise_matter": lambda read, p: claims.noise_matters(read("records"), images_of(p)),
     "18_what_is_left": lambda read, p: claims.recoverable(read("records"), 100 / _forgotten(p)),
 }
 

@@ -23,6 +23,7 @@ from .judge import Finding, Test, judge
 from .latex import latex
 from .paper import AT_PAPERS_RATES, paper_cells, paper_speed
 
+BESIDE = ["table", "network", "#forget", "method", "metric", "paper", "ours", "difference", "source"]
 SHOWN = ["claim", "tested", "measured", "holds if", "replicates", "the noise adds", "verdict"]  # of a finding, in a notebook
 
 
@@ -70,13 +71,13 @@ class Results:
         self.table(frame, caption, name, timed)
         return Markdown(f"{markdown(frame)}\n\n*{caption}*")
 
-    def judged(self, tests: Sequence[Test], caption: str, timed: bool = False) -> Markdown:
+    def judged(self, tests: Sequence[Test], caption: str) -> Markdown:
         """Saves the verdicts on `tests`, for 99_report to gather; shows what decides. Without tests it says so."""
         if not tests:
             return Markdown("No verdict: nothing that the claim compares was measured.")
         lines = judge([self._on_its_grid(test) for test in tests])
         self.lines += lines
-        return Markdown(self.findings(lines, caption, timed))
+        return Markdown(self.findings(lines, caption))
 
     def _on_its_grid(self, test: Test) -> Test:
         """A claim is about the grid that was stated beforehand: on another there is no verdict."""
@@ -97,20 +98,10 @@ class Results:
         keys, lines = ["model", "row", "method", "metric"], []
         for cell in paper_cells(table).itertuples():
             ours = found[(found[keys] == [cell.model, cell.row, cell.method, cell.metric]).all(axis=1)].value
-            lines.append(
-                {
-                    "table": table,
-                    "network": cell.model,
-                    "#forget": str(cell.row),
-                    "method": cell.method,
-                    "metric": f"{cell.metric} (%)",
-                    "paper": f"{cell.value:.2f}",
-                    "ours": mean_std(ours),
-                    "difference": f"{ours.mean() - cell.value:+.1f}" if len(ours) else "",
-                    "source": cell.source,
-                }
-            )
-        self.table(pd.DataFrame(lines), f"The paper's known cells ({table}) beside ours.", "paper")
+            difference = f"{ours.mean() - cell.value:+.1f}" if len(ours) else ""
+            known = table, cell.model, str(cell.row), cell.method, f"{cell.metric} (%)", f"{cell.value:.2f}"
+            lines.append([*known, mean_std(ours), difference, cell.source])
+        self.table(pd.DataFrame(lines, columns=BESIDE), f"The paper's known cells ({table}) beside ours.", "paper")
 
     def speed_beside_paper(self, network: str, seconds: pd.Series) -> None:
         """Saves what the paper reports of speed beside ours, for 99_report to gather.
@@ -120,14 +111,9 @@ class Results:
         lines = []
         for row, paper in paper_speed().iterrows():
             ours = seconds[row] / (seconds["UNSIR"] if paper.unit == "times" else 1)
-            about = {"table": "efficiency", "network": network, "#forget": "1", "method": paper.what, "metric": paper.unit}
-            found = {
-                "paper": f"{paper.value:g}",
-                "ours": three_digits(ours),
-                "difference": f"{ours / paper.value:.2g} times",
-            }
-            lines.append({**about, **found, "source": paper.source})
-        self.table(pd.DataFrame(lines), "The paper's efficiency beside ours.", "paper", timed=True)
+            known = "efficiency", network, "1", paper.what, paper.unit, f"{paper.value:g}"
+            lines.append([*known, three_digits(ours), f"{ours / paper.value:.2g} times", paper.source])
+        self.table(pd.DataFrame(lines, columns=BESIDE), "The paper's efficiency beside ours.", "paper", timed=True)
 
     def with_paper(self, table: str, records: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
         """`summary` and, as columns, the paper's known cells of one of its tables, which `beside_paper` saves beside ours.
