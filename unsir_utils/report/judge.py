@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import TypeAlias, TypedDict
 
 import pandas as pd
 from scipy.stats import t
@@ -194,7 +194,22 @@ def combined(outcomes: Sequence[str], any_of: bool = False) -> str:
     return rest if outcomes else UNDEFINED
 
 
-Finding: TypeAlias = dict[str, str]  # by the names of the columns, as `_finding` gives them
+Finding = TypedDict(
+    "Finding",
+    {
+        "claim": str,  # of claims.yaml
+        "tested": str,
+        "measured": str,  # of the criterion on which the verdict hangs
+        "holds if": str,
+        "criteria": str,  # how many came out how, where there are several
+        "replicates": str,
+        "would decide": str,
+        "the noise adds": str,
+        "controls": str,
+        "noise needed": str,
+        "verdict": str,
+    },
+)
 
 
 def judge(tests: Sequence[Test]) -> list[Finding]:
@@ -226,7 +241,7 @@ def _finding(test: Test, alpha: float) -> Finding:
         needed = "no" if as_well else "yes" if len(worse) == len(same) else UNDECIDED
     counts = {o: outcomes.count(o) for o in (HOLDS, FAILS, UNDECIDED, UNDEFINED) if o in outcomes}
     return {
-        "claim": str(test.claim),  # of claims.yaml
+        "claim": str(test.claim),
         "tested": test.tested,
         "measured": test.why_not or (f"{c.what}: {shown(c, alpha)}" if c else "nothing was measured"),
         "holds if": c.threshold if c else "",
