@@ -141,14 +141,14 @@ def cases_of(
     methods: Mapping[Model, dict[str, Method]],
     seeds: list[int],
     seeds_elsewhere: int,
-    in_full: list[Row],
     relearning: dict,
 ) -> list[dict]:
     """Cases of `study.outcomes`: each method of its network on every row, with each seed.
 
-    methods: Row.model -> label -> method. in_full: the rows that get all seeds; the others get the first `seeds_elsewhere`.
+    methods: Row.model -> label -> method. A network's first request gets all seeds, the others the first `seeds_elsewhere`.
     relearning: arguments of `study.relearn`.
     """
+    in_full = of_first_requests(rows)
     return [
         {**case, "methods": {label: method}, "relearning": relearning, "setting": row.setting}
         for row in rows
