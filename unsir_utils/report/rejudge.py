@@ -40,13 +40,10 @@ def _sizes(p: dict) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def _table(read: Records, p: dict) -> list[Test]:
-    return claims.tables(read("records"), p["relearning"]["cap"], *_sizes(p))
-
-
-def _table_of_several(read: Records, p: dict) -> list[Test]:
-    accuracy = read("numbers").iloc[0]
+    records, accuracy = read("records"), read("numbers").iloc[0]
     originals = {name: float(accuracy[f"accuracy of {name}, %"]) for name in p["recipes"]}
-    return _table(read, p) + claims.works_on_each(read("records"), originals, *_sizes(p))
+    tests = claims.tables(records, p["relearning"]["cap"], *_sizes(p))
+    return tests + claims.works_on_each(records, originals, *_sizes(p))
 
 
 def _efficiency(read: Records, p: dict) -> list[Test]:
@@ -77,8 +74,8 @@ def _rates(read: Records, p: dict) -> list[Test]:
 
 JUDGED: dict[str, Callable[[Records, dict], list[Test]]] = {
     "01_cifar10": _table,
-    "02_cifar100": _table_of_several,
-    "03_faces": _table_of_several,
+    "02_cifar100": _table,
+    "03_faces": _table,
     "04_prediction_distribution": lambda read, p: claims.spread(read("records"), _forgotten(p)),
     "05_weight_distance": lambda read, p: claims.distance(read("records")),
     "06_efficiency": _efficiency,
