@@ -54,8 +54,6 @@ WRONG = [  # in every notebook that has the parameter, of the type that it has t
     ("recipe", {"architecture": "ResNet10", "epochs": "3", "lr": 0.1}, "expected a whole number"),
 ]
 OFF_THE_GRID = [
-    ("01_cifar10", {"trained": {"ResNet": 3}}, "unknown networks: ResNet; choose among ResNet10"),
-    ("02_cifar100", {"trained": {"ResNet": 3}}, "unknown networks: ResNet; choose among ResNet10"),
     ("06_efficiency", {"numbers": [1, 10]}, "10: there are 9 at most"),
     ("06_efficiency", {"numbers": [1, 3]}, "the 28 images of noise_total cannot be shared evenly by 3 classes"),
     ("09_learning_rates", {"impair_rates": [0.1]}, "0.02 must be in it"),

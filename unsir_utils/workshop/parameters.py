@@ -261,14 +261,8 @@ def _of_no_original(values: dict) -> None:
         raise ValueError(f"{both[0]} is the seed of an original, which is audited when retrained: leave it out")
 
 
-def _of_a_recipe(values: dict) -> None:
-    checks.known("networks", values["trained"], values["recipes"])
-
-
 IMPAIR, REPAIR = PAPER_RATES.values()
 TOGETHER: dict[str, list[tuple[str, Callable[[dict], None]]]] = {  # what one parameter must be beside the others
-    "01_cifar10": [("trained", _of_a_recipe)],
-    "02_cifar100": [("trained", _of_a_recipe)],
     "06_efficiency": [("numbers", _even)],
     "09_learning_rates": [
         ("impair_rates", _holds("impair_rates", lambda _: [IMPAIR], "the paper's rate, which the verdict is on")),
