@@ -1,8 +1,9 @@
 import pytest
 import torch
-from tiny import set_cuda, settings_of_cuda
+from tiny import forget_all, set_cuda, settings_of_cuda
 
 from unsir_utils.engine import precision
+from unsir_utils.workshop import store
 
 torch.set_num_threads(1)
 
@@ -22,6 +23,16 @@ def the_machines_own_rule(monkeypatch):
 def a_place_of_its_own(monkeypatch, tmp_path_factory):
     """No test writes to the reader's runs, or takes what another one kept."""
     monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path_factory.mktemp("results")))
+
+
+@pytest.fixture(scope="module")
+def empty_store(tmp_path_factory):
+    """A file's tests train their own networks, and find none in memory that others left."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "FOLDER", tmp_path_factory.mktemp("store"))
+        forget_all()
+        yield
+    forget_all()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_study import REQUEST, empty_store, tiny  # noqa: F401
+from test_study import REQUEST, tiny  # noqa: F401
 from tiny import convnet
 
 from unsir_utils.noise import learn_noise
@@ -12,6 +12,8 @@ from unsir_utils.unsir import unsir
 from unsir_utils.workshop import noise_store, study
 from unsir_utils.workshop.noise_store import noise_against
 from unsir_utils.workshop.store import Recipe, Trained
+
+pytestmark = pytest.mark.usefixtures("empty_store")
 
 SHAPE, SMALL = (3, 8, 8), {"per_class": 2, "steps": 2}
 

@@ -9,7 +9,7 @@ import torch
 
 from unsir_utils.engine.precision import precision
 from unsir_utils.engine.samples import Samples
-from unsir_utils.workshop import anatomy, provenance, races, store, study
+from unsir_utils.workshop import anatomy, races, store, study
 
 REQUEST = dict(
     data={"name": "shapes", "n_classes": 4, "per_class": 12},
@@ -27,8 +27,7 @@ def apart(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("UNSIR_RESULTS", str(folder))
     monkeypatch.setattr(store, "FOLDER", folder / "models")
     yield
-    for cached in (study._trained_once, study._learned, provenance._load):
-        cached.cache_clear()
+    tiny.forget_all()
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@ from dataclasses import asdict
 
 import pandas as pd
 import pytest
+from tiny import forget_all
 
 from unsir_utils import settings
 from unsir_utils.data.paths import published_root
-from unsir_utils.workshop import cases, provenance, search, store, study
+from unsir_utils.workshop import cases, search, store
 
 START = {"retain_per_class": 10, "noise_per_class": 4, "noise_steps": 5, "copies": 3, "batch_size": 8}
 
@@ -159,8 +160,7 @@ def test_what_confirms_must_not_have_chosen(given, named):
 
 def test_a_try_is_measured_on_validation_data_and_counts_its_passes(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "FOLDER", tmp_path)
-    for cached in (study._trained_once, study._learned, provenance._load):
-        cached.cache_clear()
+    forget_all()
     request = dict(
         data={"name": "shapes", "n_classes": 4, "per_class": 12},
         recipe={"architecture": "AllCNN-0.125", "epochs": 1, "batch_size": 16},
@@ -172,4 +172,4 @@ def test_a_try_is_measured_on_validation_data_and_counts_its_passes(tmp_path, mo
     (found,) = search.try_out(7, own, **request)
     assert found["image_passes"] == search.passes_of(own, 4, 1) and found["seconds"] > 0
     assert (found["A_Dr"], found["A_Df"]) == (15, 3)
-    study._trained_once.cache_clear()
+    forget_all()

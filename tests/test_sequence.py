@@ -8,7 +8,7 @@ import torch
 from tiny import pixels
 
 from unsir_utils import metrics
-from unsir_utils.workshop import provenance, sequence, store, study
+from unsir_utils.workshop import sequence
 from unsir_utils.workshop.study import scenario
 
 ASKED = dict(
@@ -20,18 +20,7 @@ ASKED = dict(
 OPTIONS = {"noise_per_class": 2, "noise_steps": 2, "copies": 2}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def empty_store(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "FOLDER", tmp_path_factory.mktemp("store"))
-        forget_all()
-        yield
-    forget_all()
-
-
-def forget_all():
-    for cached in (study._trained_once, study._learned, provenance._load):
-        cached.cache_clear()
+pytestmark = pytest.mark.usefixtures("empty_store")
 
 
 def predicting(monkeypatch, answers: list[int]) -> None:

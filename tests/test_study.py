@@ -11,7 +11,7 @@ from unsir_utils import metrics
 from unsir_utils.methods.baselines import MaskedLogits
 from unsir_utils.settings import best_record
 from unsir_utils.unsir import unsir
-from unsir_utils.workshop import models, provenance, store, study
+from unsir_utils.workshop import models, study
 from unsir_utils.workshop.study import METHODS, choose, grid, outcomes, scenario, sweep
 
 REQUEST = dict(
@@ -29,18 +29,7 @@ OPTIONS |= {name: {"epochs": 1} for name in study.RIVALS if "epochs" in study.op
 RELEARNING = {"per_epoch": 16, "cap": 2, "watched": 4, "steps_cap": 2}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def empty_store(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "FOLDER", tmp_path_factory.mktemp("store"))
-        forget_all()
-        yield
-    forget_all()
-
-
-def forget_all():
-    for cached in (study._trained_once, study._learned, provenance._load):
-        cached.cache_clear()
+pytestmark = pytest.mark.usefixtures("empty_store")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from tiny import same_weights
 from torch import nn
 
 from unsir_utils.engine.samples import Samples
-from unsir_utils.workshop import provenance, store, study, switches
+from unsir_utils.workshop import provenance, switches
 from unsir_utils.workshop.study import scenario
 
 KERNELS = sys.modules["unsir_utils.unsir"]
@@ -23,18 +23,7 @@ RATES = {"impair_lr": 0.02, "repair_lr": 0.01}
 ASKED = dict(rates=RATES, sizes=SIZES, reported=4)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def empty_store(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "FOLDER", tmp_path_factory.mktemp("store"))
-        forget_all()
-        yield
-    forget_all()
-
-
-def forget_all():
-    for cached in (study._trained_once, study._learned, provenance._load):
-        cached.cache_clear()
+pytestmark = pytest.mark.usefixtures("empty_store")
 
 
 class Recall(nn.Module):

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 import torch
-from tiny import K, convnet
+from tiny import K, convnet, forget_all
 from torch import Tensor, nn
 
 from unsir_utils.data.sets import Data
@@ -48,10 +48,6 @@ def seen(trained_on: bool = False) -> Counter:
 
 @pytest.fixture(autouse=True)
 def s(monkeypatch, tmp_path):
-    def forget_all():
-        for cached in (study._trained_once, study._learned):
-            cached.cache_clear()
-
     monkeypatch.setitem(models.ARCHITECTURES, "tiny", lambda n: Watching(*convnet(n)))
     monkeypatch.setattr(store, "FOLDER", tmp_path)
     monkeypatch.setattr(study, "load_once", lambda **_: DATA)
