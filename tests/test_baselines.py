@@ -122,6 +122,14 @@ def test_fisher_finds_an_output_layer_that_is_declared_first():
     assert (noisy.head.bias[1] - model.head.bias[1]).abs() > 0.05 > (noisy.body.bias[1] - model.body.bias[1]).abs()
 
 
+def test_fisher_takes_image_by_image_what_has_a_layer_without_a_rule():
+    with seeded(0):
+        model = nn.Sequential(nn.Linear(6, 5), nn.LayerNorm(5), nn.Linear(5, K))
+    retain = floats((6,)).without([1])
+    by_image = fisher_information(model, retain, method="loop")
+    assert same_weights(fisher_forgetting(model, retain, [1]), fisher_forgetting(model, retain, [1], information=by_image))
+
+
 def test_fisher_leaves_what_is_frozen():
     model = half_frozen()
     noisy = fisher_forgetting(model, floats((3, 8, 8)).without([1]), [1])

@@ -18,7 +18,7 @@ from ..engine.forward import logits_of
 from ..engine.samples import Samples
 from ..engine.state import seeded, with_gradients
 from ..engine.training import head
-from .fisher import fisher_information
+from .fisher import fisher_information, method_for
 from .passes import run_passes
 
 
@@ -87,7 +87,8 @@ def fisher_forgetting(
     checks.samples_for(model, retain)
     model = copy.deepcopy(model)
     output_layer = {id(p) for p in head(model, retain.inputs(slice(0, 2))).parameters()}
-    information = fisher_information(model, retain) if information is None else information
+    if information is None:
+        information = fisher_information(model, retain, method=method_for(model))
     free = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     with torch.no_grad(), seeded(seed):
         for name, weight in free:
