@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 WIDTH, HEIGHT, GAP = 345.0, 500.0, 6.0  # points: of a page's text, and between two columns
-# a character's, at most
+# Of a character, at most.
 SIZES = {"small": (5.1, 11.0), "footnotesize": (4.6, 9.5), "scriptsize": (4.3, 8.0), "tiny": (3.7, 6.0)}
 COMMANDS = {
     "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "&": r"\&", "%": r"\%", "_": r"\_",

@@ -21,13 +21,8 @@ from .tables import mean_capped, mean_std
 
 ROW = ["network", "n_forget"]
 CELLS = [*ROW, "method", "A_Dr", "A_Df"]  # what the paper's own table holds, for `Results.with_paper`
-VARIED = [
-    "impair_lr",
-    "repair_lr",
-    "lr",
-    "batchnorm",
-    "alpha",
-]  # settings that a notebook tries, in the order they are shown
+# Settings that a notebook tries, in the order they are shown.
+VARIED = ["impair_lr", "repair_lr", "lr", "batchnorm", "alpha"]
 
 
 def networks(intact: Mapping[str, Scenario]) -> pd.DataFrame:
