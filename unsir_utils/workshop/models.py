@@ -1,4 +1,4 @@
-"""The classifiers of the paper. All but AllCNN come from torchvision.
+"""The classifiers of the paper, and those usual for CIFAR, which are not torchvision's.
 
 All are initialised at random; ResNet18, MobileNetV2 and ViT-B/16 may start from ImageNet weights instead, and any from a
 safetensors file. MACs: multiply-accumulates of one image's forward pass at 32x32, for ten classes.
@@ -6,7 +6,7 @@ safetensors file. MACs: multiply-accumulates of one image's forward pass at 32x3
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from textwrap import shorten
 
@@ -29,44 +29,43 @@ def resnet18(n_classes: int) -> nn.Module:
     return torchvision.models.resnet18(num_classes=n_classes)
 
 
-def resnet18_3x3(n_classes: int, stride: int = 1) -> nn.Module:
-    """ResNet18 as it is usual for 32x32 images, its stem a 3x3 convolution without pooling: 555 million MACs.
-
-    stride: of the stem. 2 halves every map: 139 million MACs, a quarter, which two cores carry ("ResNet18-3x3-half").
-    """
-    model = torchvision.models.resnet18(num_classes=n_classes)
-    model.conv1 = nn.Conv2d(3, 64, 3, stride, padding=1, bias=False)
-    nn.init.kaiming_normal_(model.conv1.weight, mode="fan_out", nonlinearity="relu")  # as torchvision initialises the rest
-    model.maxpool = nn.Identity()  # type: ignore[assignment]
-    return model
-
-
 def resnet10(n_classes: int) -> nn.Module:
     """ResNet18 with one block a stage instead of two: the stand-in where ResNet18 would cost too long."""
     return torchvision.models.ResNet(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=n_classes)
 
 
 class CifarResNet(nn.Module):
-    """ResNet for 32x32 images (He et al. 2016, section 4.2): a 3x3 stem, three stages of 16, 32 and 64 channels.
+    """ResNet for 32x32 images (He et al. 2016, section 4.2): a 3x3 stem without pooling, then stages that halve their maps.
 
-    blocks: of two convolutions, a stage; 3 make ResNet-20 (41 million MACs), 9 ResNet-56 (125 million).
+    widths: channels of each stage; three stages make the paper's networks for CIFAR. blocks: of two convolutions, a stage; 3
+        make ResNet-20 (41 million MACs), 9 ResNet-56 (125 million).
     projection: where a stage halves its maps, the shortcut is a 1x1 convolution (option B); else it takes each second
         pixel and pads channels with zeros, without a weight (option A, that of the paper's CIFAR networks).
     """
 
-    def __init__(self, n_classes: int, blocks: int = 3, projection: bool = False) -> None:
+    def __init__(
+        self, n_classes: int, blocks: int = 3, projection: bool = False, widths: Sequence[int] = (16, 32, 64)
+    ) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True))
-        widths = [16] * blocks + [32] * blocks + [64] * blocks
-        pairs = zip([16, *widths], widths, strict=False)
+        self.stem = _block(3, widths[0])
+        each = [width for width in widths for _ in range(blocks)]
+        pairs = zip([widths[0], *each], each, strict=False)
         self.stages = nn.Sequential(*(_residual(n_in, n_out, projection) for n_in, n_out in pairs))
-        self.head = nn.Linear(64, n_classes)
+        self.head = nn.Linear(widths[-1], n_classes)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x):
         return self.head(self.stages(self.stem(x)).mean(dim=(2, 3)))
+
+
+def resnet18_3x3(n_classes: int, width: float = 1.0) -> nn.Module:
+    """ResNet18 as it is usual for 32x32 images: 555 million MACs.
+
+    width: scales the channels; 0.5 costs a quarter, which two cores carry ("ResNet18-3x3-0.5").
+    """
+    return CifarResNet(n_classes, 2, projection=True, widths=[round(n * width) for n in (64, 128, 256, 512)])
 
 
 def _residual(n_in: int, n_out: int, projection: bool) -> nn.Module:
@@ -158,7 +157,7 @@ ARCHITECTURES: dict[str, Callable[[int], nn.Module]] = {
     "ResNet18": resnet18,
     "MobileNetV2": mobilenet_v2,
     "ResNet18-3x3": resnet18_3x3,
-    "ResNet18-3x3-half": lambda n_classes: resnet18_3x3(n_classes, stride=2),
+    "ResNet18-3x3-0.5": lambda n_classes: resnet18_3x3(n_classes, width=0.5),
     "MobileNetV2-Keras": mobilenet_v2_keras,
     "ResNet10": resnet10,
     "ResNet20": CifarResNet,
