@@ -63,10 +63,12 @@ def test_a_sentence_that_no_longer_fits_is_refused(change, message):
 def test_a_part_of_the_paper_counts_its_rows_networks_and_seeds(tmp_path, monkeypatch):
     monkeypatch.setattr(readme, "published_root", lambda: tmp_path)
     (tmp_path / "laptop" / "tables").mkdir(parents=True)
-    records = pd.DataFrame({"network": ["A", "A", "B"], "n_forget": [1, 4, 2], "seed": [0, 1, 0]})
+    records = pd.DataFrame({"network": [*"AAAB"], "n_forget": [1, 1, 4, 2], "seed": [0, 1, 0, 0]})
     records.to_csv(tmp_path / "laptop" / "tables" / "01_x_records.csv", index=False)
     part = {"notebook": "01_x", "network": "A", "rows": [1, 2, 4]}
-    assert readme._measured("laptop", part) == "2 of 3 rows (forgetting 1, 4): 1 network, 2 seeds"
+    told = readme._measured("laptop", part)
+    assert told == "2 of 3 rows (forgetting 1, 4): 1 network, 2 seeds; 1 network, 1 seed below the first row"
+    assert readme._measured("laptop", part | {"rows": [1]}) == "1 of 1 rows (forgetting 1): 1 network, 2 seeds"
     assert readme._measured("laptop", part | {"network": "C"}) == readme._measured("laptop", {"notebook": "02_y"}) == "no"
 
 

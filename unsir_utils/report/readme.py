@@ -114,7 +114,9 @@ def _measured(profile: str, part: dict) -> str:
     rows = [n for n in part["rows"] if n in set(records.n_forget)]
     if not rows:
         return "no"
-    counted = f"{len(rows)} of {len(part['rows'])} rows (forgetting {', '.join(map(str, rows))}): {_replicates(records)}"
+    first, *others = (_replicates(records[records.n_forget == n]) for n in rows)
+    below = "".join(f"; {each} below the first row" for each in dict.fromkeys(others) if each != first)
+    counted = f"{len(rows)} of {len(part['rows'])} rows (forgetting {', '.join(map(str, rows))}): {first}{below}"
     return f"{counted}; {part['but']}" if "but" in part else counted
 
 
