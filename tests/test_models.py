@@ -2,6 +2,7 @@ from urllib.error import URLError
 
 import pytest
 import torch
+import torchvision
 from safetensors.torch import load_file, save_file
 from tiny import same_weights, untouched
 from torch import nn
@@ -51,22 +52,26 @@ def test_the_others_are_torchvisions_too(architecture, n):
 
 
 @pytest.mark.parametrize(
-    "name, n, millions",
+    "name, n, millions, first, last",
     [
-        ("ResNet18", 11_181_642, 37),
-        ("ResNet18-3x3", 11_173_962, 555),
-        ("ResNet18-3x3-0.5", 2_797_610, 139),
-        ("ResNet20", 269_722, 41),
-        ("ResNet20-B", 272_474, 41),
-        ("ResNet56", 853_018, 125),
+        ("ResNet18", 11_181_642, 37, 8, 1),
+        ("ResNet18-3x3", 11_173_962, 555, 32, 4),
+        ("ResNet18-3x3-0.5", 2_797_610, 139, 32, 4),
+        ("ResNet20", 269_722, 41, 32, 8),
+        ("ResNet20-B", 272_474, 41, 32, 8),
+        ("ResNet56", 853_018, 125, 32, 8),
     ],
 )
-def test_the_residual_networks_have_the_size_and_cost_that_are_known(name, n, millions):
+def test_a_residual_network_has_the_known_size_and_cost_and_maps(name, n, millions, first, last):
     """Table 6 of He et al.: 0.27 and 0.85 million weights; to the last one, those of public code for CIFAR-10."""
-    model = models.build(name, 10).eval()
+    model, sizes = models.build(name, 10).eval(), []
+    for block in model.modules():
+        if isinstance(block, torchvision.models.resnet.BasicBlock):
+            block.register_forward_hook(lambda _, inputs, output: sizes.append(output.shape[-1]))
     with FlopCounterMode(display=False) as counted, torch.no_grad():
         model(torch.zeros(1, 3, 32, 32))
     assert models.n_parameters(model) == n and round(counted.get_total_flops() / 2e6) == millions
+    assert (sizes[0], sizes[-1]) == (first, last)
 
 
 def test_a_shortcut_without_weights_takes_each_second_pixel_and_pads_channels():
