@@ -186,7 +186,7 @@ def test_the_papers_cells_stand_beside_ours(tmp_path, monkeypatch):
     Results("99_report", "smoke").table(gather.beside_paper("smoke"), "Gathered.", "paper")
     beside = gather.beside_paper("smoke")
     assert beside[gather.WHY][0] == PAPER["causes"]["cifar10"]["Original"] and set(beside.notebook) == {"01_first"}
-    assert gather.causes(beside).cells.tolist() == ["cifar10: Original", "cifar10: UNSIR"]
+    assert gather.causes(beside).cells.tolist() == ["cifar10: Original"]
     assert gather.beside_paper("quick").empty
 
 

@@ -70,7 +70,7 @@ def part(findings: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def beside_paper(profile: str) -> pd.DataFrame:
-    """Every known cell of the paper that a profile measured, ours beside it, and why it may differ; as text cells."""
+    """Every known cell of the tables that a profile ran, ours beside it, and why it may differ; as text cells."""
     parts = _gathered(profile, "paper")
     if not parts:
         return pd.DataFrame()
@@ -81,8 +81,9 @@ def beside_paper(profile: str) -> pd.DataFrame:
 
 
 def causes(beside: pd.DataFrame) -> pd.DataFrame:
-    """Each cause of `beside_paper` once, with the cells that it is for."""
-    cells = (beside.table + ": " + beside.method).groupby(beside[WHY], sort=False)
+    """Each cause of `beside_paper` once, with the cells that it is for; one that was not measured differs in nothing."""
+    measured = beside[beside.ours != ""]
+    cells = (measured.table + ": " + measured.method).groupby(measured[WHY], sort=False)
     return cells.agg(lambda names: ", ".join(dict.fromkeys(names))).rename("cells").reset_index()[["cells", WHY]]
 
 
