@@ -214,6 +214,7 @@ def test_the_networks_and_their_data_are_told(learned):
     [
         ({"weights": "IMAGENET1K_V1"}, "2 epochs of onecycle, ImageNet weights)"),
         ({"augment": True}, "2 epochs of onecycle, augmented, from scratch)"),
+        ({"augment": True, "label_smoothing": 0.1}, "2 epochs of onecycle, augmented, label smoothing 0.1, from scratch)"),
         ({"weights": "file:some/where/body.safetensors"}, "2 epochs of onecycle, from the weights in body.safetensors)"),
     ],
     ids=str,

@@ -90,7 +90,7 @@ DEFAULTS = {
     study.Scenario: {"retain_per_class": 1000, "seed": 0},  # NB
     study.METHODS["Blank images"].ready: {"noise_per_class": 256},  # as many as UNSIR's
     store.Recipe: {"training": "onecycle", "lr": 0.05, "batch_size": 64, "weights": None, "head_factor": 1.0, "left_out": (),
-                   "seed": 0, "augment": False},  # ours
+                   "seed": 0, "augment": False, "label_smoothing": 0.0},  # ours
 }  # fmt: skip
 
 

@@ -107,6 +107,18 @@ def test_augmentation_moves_the_training_images_alone_and_anew_in_every_epoch(tm
     assert not torch.equal(epochs[4].sum((1, 2, 3)).sort().values, epochs[5].sum((1, 2, 3)).sort().values)
 
 
+def test_label_smoothing_spreads_a_share_of_the_target_over_all_classes(tmp_path, monkeypatch):
+    objectives, one_epoch = [], store.one_epoch
+    monkeypatch.setattr(store, "one_epoch", lambda *a, **o: objectives.append(o["objective"]) or one_epoch(*a, **o))
+    for share in (0.0, 0.2):
+        trained(dataclasses.replace(ONECYCLE, epochs=1, label_smoothing=share), data(), tmp_path)
+    logits = torch.tensor([[2.0, 0.0, 0.0, 0.0]])
+    surprise = -logits.log_softmax(1)[0]
+    plain, smooth = (objective(logits, torch.tensor([0])) for objective in objectives)
+    torch.testing.assert_close(plain, surprise[0])
+    torch.testing.assert_close(smooth, 0.8 * surprise[0] + 0.2 * surprise.mean())
+
+
 def test_weights_that_have_decayed_to_nothing_are_stored_as_zero(tmp_path, monkeypatch):
     def decay(model, *_, **__):
         with torch.no_grad():
@@ -172,7 +184,7 @@ def test_every_epoch_sees_every_training_sample_once_in_another_order(tmp_path, 
 
 def test_a_name_covers_every_field_and_the_data():
     others = dict(architecture="ResNet18", epochs=5, training="released", lr=0.06, batch_size=9, left_out=(1,), seed=1)
-    others |= dict(weights="IMAGENET1K_V1", head_factor=10.0, augment=True)
+    others |= dict(weights="IMAGENET1K_V1", head_factor=10.0, augment=True, label_smoothing=0.1)
     assert others.keys() == {field.name for field in dataclasses.fields(Recipe)}
     recipes = [ONECYCLE, *(dataclasses.replace(ONECYCLE, **{field: value}) for field, value in others.items())]
     names = [recipe.name(data()) for recipe in recipes]
@@ -187,7 +199,7 @@ def test_a_name_covers_every_field_and_the_data():
     assert ONECYCLE.name(data()) == names[0]
 
 
-NAMES = {  # as networks were stored under before there was an `augment`
+NAMES = {  # as networks were stored under before there was an `augment` or a `label_smoothing`
     Recipe("ResNet18", 4): "tiny-ResNet18-onecycle-4ep-seed0-f948eb8e",
     Recipe("ViT", 4, **store.RELEASED, left_out=(1, 2), seed=3): "tiny-ViT-released-4ep-without-1-2-seed3-9a1c9744",
     Recipe("ViT-B/16", 2, weights="IMAGENET1K_V1", head_factor=10): "tiny-ViT-B16-onecycle-2ep-seed0-1bbc9867",
@@ -251,8 +263,8 @@ def test_the_record_says_how_the_model_was_made(tmp_path):
 
 
 def test_released_clips_gradients_and_halves_the_rate_when_the_test_loss_stalls(tmp_path, monkeypatch):
-    clips = []
-    monkeypatch.setattr(store, "one_epoch", lambda *_, clip_value, schedule: clips.append((clip_value, schedule)) or [1.0])
+    clips, kept = [], lambda clip_value, schedule, **_: clips.append((clip_value, schedule))
+    monkeypatch.setattr(store, "one_epoch", lambda *_, **options: kept(**options) or [1.0])
     monkeypatch.setattr(store, "evaluate", lambda *_: (1.0, 50.0))
     history = trained(dataclasses.replace(RELEASED, epochs=7), data(), tmp_path).history
     assert [record["lr"] for record in history] == [0.01] * 5 + [0.005] * 2
@@ -297,6 +309,8 @@ def test_concurrent_callers_train_once(tmp_path, monkeypatch, epochs_run):
         ({"lr": float("nan")}, "lr is nan"),
         ({"head_factor": -1}, "head_factor is -1"),
         ({"seed": "x"}, "seed is 'x'"),
+        ({"label_smoothing": 1.1}, "label_smoothing is 1.1: expected a share"),
+        ({"label_smoothing": "0.1"}, "label_smoothing is '0.1': expected a number"),
         ({"augment": 1}, "augment is 1: expected True or False"),
         ({"weights": 1}, "architecture and weights are 'tiny' and 1"),
         ({"architecture": "LeNet"}, "unknown architecture 'LeNet': choose one of ResNet18"),

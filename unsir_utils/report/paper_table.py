@@ -7,7 +7,7 @@ A_Df in %, nan where the network has diverged; relearn_epochs, nan past the cap.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..workshop.models import n_parameters
+from ..workshop.store import Recipe
 from ..workshop.study import Scenario
 from . import plots
 from .tables import mean_capped, mean_std
@@ -89,10 +90,19 @@ def past_the_cap(records: pd.DataFrame) -> list[str]:
 def trained_on(intact: Mapping[str, Scenario]) -> str:
     """For captions: how each original was trained, and on what."""
     return "; ".join(
-        f"{_named(network, s)} on {s.loaded.name} ({len(s.loaded.train):,} training images, {s.recipe.epochs} epochs of "
-        f"{s.recipe.training}{', augmented' if s.recipe.augment else ''}, {_start(s.recipe.weights)})"
+        f"{_named(network, s)} on {s.loaded.name} ({len(s.loaded.train):,} training images, "
+        f"{s.recipe.epochs} epochs of {', '.join(_training(s.recipe))})"
         for network, s in intact.items()
     )
+
+
+def _training(recipe: Recipe) -> Iterator[str]:
+    yield recipe.training
+    if recipe.augment:
+        yield "augmented"
+    if recipe.label_smoothing:
+        yield f"label smoothing {recipe.label_smoothing}"
+    yield _start(recipe.weights)
 
 
 def _named(network: str, s: Scenario) -> str:

@@ -6,6 +6,7 @@ after the last epoch that it saved.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import operator
@@ -23,6 +24,7 @@ from filelock import AcquireReturnProxy, FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.nn import functional as F
 
 from ..data.paths import models_root
 from ..data.sets import Data
@@ -52,6 +54,7 @@ class Recipe:
         "file:PATH", which counts by the file's checksum and not by its path; None: at random.
     head_factor: the head learns at head_factor * lr.
     augment: each training image is shifted and mirrored at random whenever it is seen (see `samples.augmented`).
+    label_smoothing: the share of a target's probability that is spread over all classes (torch's `cross_entropy`).
     left_out: classes whose samples are not trained on; the forget classes of a retrained model.
 
     Raises ValueError for a value that is none.
@@ -67,6 +70,7 @@ class Recipe:
     left_out: tuple[int, ...] = ()
     seed: int = 0
     augment: bool = False
+    label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         if self.training not in TRAININGS:
@@ -78,6 +82,8 @@ class Recipe:
         checks.counts(epochs=self.epochs, batch_size=self.batch_size)
         settings: dict[str, Any] = {name: _number(name, getattr(self, name)) for name in ("lr", "head_factor")}
         checks.positive(**settings)
+        settings["label_smoothing"] = _number("label_smoothing", self.label_smoothing)
+        checks.shares(label_smoothing=settings["label_smoothing"])
         if isinstance(self.left_out, str) or not isinstance(self.left_out, Iterable):
             raise ValueError(f"left_out is {self.left_out!r}: expected a list of classes")
         settings["left_out"] = tuple(sorted(_whole("left_out", c) for c in self.left_out))
@@ -90,9 +96,7 @@ class Recipe:
 
         Raises FileNotFoundError where a file of weights is absent.
         """
-        fields = asdict(self)
-        if not self.augment:
-            del fields["augment"]  # a setting younger than stored networks
+        fields = {name: value for name, value in asdict(self).items() if (name, value) not in YOUNGER.items()}
         about = json.dumps([fields | {"weights": _weights(self.weights)}, data.id, precision_setting()])
         digest = hashlib.blake2b(about.encode(), digest_size=4).hexdigest()
         without = f"-without-{'-'.join(map(str, self.left_out))}" if self.left_out else ""
@@ -100,6 +104,7 @@ class Recipe:
         return f"{data.name}-{architecture}-{self.training}-{self.epochs}ep{without}-seed{self.seed}-{digest}"
 
 
+YOUNGER = {"augment": False, "label_smoothing": 0.0}  # settings younger than stored networks, as those were trained
 RELEASED = dict(training="released", lr=0.01, batch_size=256)  # the rest of the released notebook's recipe
 
 
@@ -275,6 +280,7 @@ def _epoch(training: _Training, recipe: Recipe, train: Samples, watched: Samples
             model,
             augmented(batches) if recipe.augment else batches,
             optimiser,
+            objective=functools.partial(F.cross_entropy, label_smoothing=recipe.label_smoothing),
             clip_value=None if by_batch else 0.1,
             schedule=schedule if by_batch else None,
         )
