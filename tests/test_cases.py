@@ -249,7 +249,7 @@ def rewritten(function, old, new):
 @pytest.mark.parametrize(
     "place, name, old, new",
     [
-        (study, "best_record", "tolerance, 0.0", "tolerance, 1.0"),
+        (study, "accuracies", "100 * hit[~gone]", "99 * hit[~gone]"),
         (metrics, "normalised_entropy", "min(1.0", "min(2.0"),
         (baselines, "_posterior", "1e2 if head", "1e1 if head"),
         (samples.Samples, "endless", "shuffled", "batches"),
@@ -260,12 +260,12 @@ def rewritten(function, old, new):
     ids=lambda v: v if isinstance(v, str) and v.isidentifier() else "",
 )
 def test_what_a_case_reaches_is_part_of_its_name(monkeypatch, place, name, old, new):
-    before, function = identity.identity(study.choose), vars(place)[name]
+    before, function = identity.identity(study.trial), vars(place)[name]
     monkeypatch.setattr(place, name, rewritten(function, old, new))
     reached = name not in ("normalised_entropy", "flush_tiny_weights")  # of `measure`, and of the store, which has checksums
-    assert (identity.identity(study.choose) != before) == reached
+    assert (identity.identity(study.trial) != before) == reached
     monkeypatch.setattr(place, name, rewritten(function, old, old))
-    assert identity.identity(study.choose) == before  # line and file are no part
+    assert identity.identity(study.trial) == before  # line and file are no part
 
 
 def test_a_name_is_of_the_code_as_imported(tmp_path, monkeypatch):

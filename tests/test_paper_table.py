@@ -87,14 +87,13 @@ def test_each_fold_is_a_network_of_its_own_with_settings_of_its_own(monkeypatch)
 
     def run_cases(function, given, label):
         asked.extend((case["data"]["fold"], case["forget"]) for case in given)
-        best = [case["data"]["fold"] == 3 for case in given for _ in "ab"]
-        first = [True, False] * len(given)
-        chosen = [a == b for a, b in zip(best, first, strict=True)]
-        return pd.DataFrame({"lr": [0.1, 0.2] * len(given), "A_Dr": 90.0, "A_Df": 0.0, "chosen": chosen})
+        best = {0: 0.2, 3: 0.1}
+        tried = [(case["candidate"]["lr"], case["candidate"]["lr"] == best[case["data"]["fold"]]) for case in given]
+        return pd.DataFrame([{"lr": lr, "A_Dr": 90.0 if is_best else 80.0, "A_Df": 0.0} for lr, is_best in tried])
 
     monkeypatch.setattr(cases, "run_cases", run_cases)
     own = rows.chosen_of(rows.tries_of(table, "NegGrad", [{"lr": 0.1}, {"lr": 0.2}], {}, seed=7), "lr")
-    assert asked == [(0, [0]), (3, [0]), (0, [2]), (3, [2])]
+    assert asked[::2] == asked[1::2] == [(0, [0]), (3, [0]), (0, [2]), (3, [2])]
     assert own == {
         ("tiny", 0): {"lr": 0.2}, ("tiny", 3): {"lr": 0.1}, ("tinier", 0): {"lr": 0.2}, ("tinier", 3): {"lr": 0.1},
     }  # fmt: skip
@@ -123,12 +122,14 @@ def test_settings_are_tried_and_chosen_on_first_rows_alone(monkeypatch, table):
 
     def run_cases(function, given, label):
         asked.extend(given)
-        assert function is study.choose and [case["recipe"]["architecture"] for case in given] == ["tiny", "tinier"]
-        return pd.DataFrame({"lr": [0.1, 0.2] * 2, "A_Dr": 90.0, "A_Df": 0.0, "chosen": [True, False, False, True]})
+        assert function is study.trial
+        return pd.DataFrame({"lr": [0.1, 0.2] * 2, "A_Dr": [90.0, 80.0, 80.0, 90.0], "A_Df": 0.0})
 
     monkeypatch.setattr(cases, "run_cases", run_cases)
     tried = rows.tries_of(table, "NegGrad", [{"lr": 0.1}, {"lr": 0.2}], {"epochs": 1}, seed=7)
-    assert [case["forget"] for case in asked] == [[0], [2]]
+    assert [case["forget"] for case in asked] == [[0], [0], [2], [2]]
+    assert [case["recipe"]["architecture"] for case in asked] == ["tiny", "tiny", "tinier", "tinier"]
+    assert [case["candidate"]["lr"] for case in asked] == [0.1, 0.2, 0.1, 0.2]
     assert all((case["seed"], case["method"], case["options"]) == (7, "NegGrad", {"epochs": 1}) for case in asked)
     assert rows.chosen_of(tried, "lr") == {("tiny", 0): {"lr": 0.1}, ("tinier", 0): {"lr": 0.2}}
     assert list(tried.network) == ["tiny", "tiny", "tinier", "tinier"] and set(tried.n_forget) == {1}

@@ -12,7 +12,7 @@ from unsir_utils.methods.baselines import MaskedLogits
 from unsir_utils.settings import best_record
 from unsir_utils.unsir import unsir
 from unsir_utils.workshop import models, study
-from unsir_utils.workshop.study import METHODS, choose, grid, outcomes, scenario, sweep
+from unsir_utils.workshop.study import METHODS, choose, grid, outcomes, scenario, sweep, trial, trials
 
 REQUEST = dict(
     data={"name": "shapes", "n_classes": 4, "per_class": 12},
@@ -58,11 +58,23 @@ def test_best_by_hand(accuracies, tolerance, chosen):
 
 
 @pytest.mark.parametrize("rates", [[0.001, 0.1], [0.001, 0.001], [0.01]], ids=["two", "twice the same", "one"])
-def test_choose_marks_exactly_one_by_its_validation_accuracy(rates):
-    tried = choose("NegGrad", [{"lr": lr} for lr in rates], {"batch_size": 16}, **REQUEST)
+def test_one_trial_is_chosen_by_its_validation_accuracy(rates):
+    tried = tried_with("NegGrad", [{"lr": lr} for lr in rates], {"batch_size": 16})
     assert [record["lr"] for record in tried] == rates
     (chosen,) = (record for record in tried if record["chosen"])
     assert chosen["A_Dr"] == best_record(tried)["A_Dr"] and chosen["A_Df"] == best_record(tried)["A_Df"]
+
+
+def tried_with(method, candidates, options):
+    records = [record for case in trials(method, candidates, options, **REQUEST) for record in trial(**case)]
+    return choose(pd.DataFrame(records).assign(method=method), "method").to_dict("records")
+
+
+def test_the_best_of_each_group_is_chosen():
+    accuracies = [("a", 90, 5), ("b", 60, 0), ("a", 80, 0), ("b", 70, 0), ("a", 85, 0.5), ("c", math.nan, math.nan)]
+    tried = pd.DataFrame(accuracies, columns=["network", "A_Dr", "A_Df"])
+    assert [*choose(tried, "network").chosen] == [False, False, False, True, True, True]
+    assert [*choose(tried, pd.Series([0, 0, 0, 1, 1, 1])).chosen] == [False, False, True, False, True, False]
 
 
 def test_rates_are_chosen_by_the_mean_over_the_seeds_that_are_given(monkeypatch):
@@ -70,9 +82,10 @@ def test_rates_are_chosen_by_the_mean_over_the_seeds_that_are_given(monkeypatch)
     found = {0: [(95, 0.0), (80, 0.5), (90, 0.0)], 1: [(99, 60.0), (80, 1.0), (math.nan, math.nan)]}  # A_Dr, A_Df by pair
 
     def run_cases(function, cases, label):
-        assert function is choose and all(case["candidates"] == pairs for case in cases)
-        accuracies = [(pair, of) for case in cases for pair, of in zip(pairs, found[case["seed"]], strict=True)]
-        return pd.DataFrame([{**pair, "A_Dr": a_dr, "A_Df": a_df} for pair, (a_dr, a_df) in accuracies])
+        assert function is trial
+        accuracies = [found[case["seed"]][pairs.index(case["candidate"])] for case in cases]
+        records = zip(cases, accuracies, strict=True)
+        return pd.DataFrame([{**case["candidate"], "A_Dr": a_dr, "A_Df": a_df} for case, (a_dr, a_df) in records])
 
     monkeypatch.setattr(study, "run_cases", run_cases)
     asked = {**REQUEST, "options": NOISE}
@@ -83,7 +96,7 @@ def test_rates_are_chosen_by_the_mean_over_the_seeds_that_are_given(monkeypatch)
 def test_settings_are_chosen_on_validation_data(tiny, monkeypatch):
     seen, predictions = [], metrics.predictions
     monkeypatch.setattr(metrics, "predictions", lambda m, s: seen.append(s) or predictions(m, s))
-    choose("NegGrad", [{"lr": 0.01}], {}, **REQUEST)
+    trial("NegGrad", {"lr": 0.01}, {}, **REQUEST)
     assert seen == [tiny.loaded.validation]
     outcomes({"Original": ["Original", {}]}, **REQUEST)
     assert seen[1:] == [tiny.loaded.test]
@@ -274,7 +287,7 @@ def test_a_diverged_candidate_is_chosen_only_where_all_diverged(diverge, expecte
         return model, 0.0
 
     monkeypatch.setattr(study, "apply", apply)
-    records = choose("NegGrad", [{"lr": 0.1}, {"lr": 0.2}], {}, **REQUEST)
+    records = tried_with("NegGrad", [{"lr": 0.1}, {"lr": 0.2}], {})
     assert [record["chosen"] for record in records] == [i == expected for i in range(2)]
     assert [math.isnan(record["A_Df"]) for record in records] == [i in diverge for i in range(2)]
 
@@ -312,7 +325,7 @@ def test_every_method_is_tuned_on_validation_data_with_what_all_have_in_common(t
     found = study.tuned(candidates, {"batch_size": 16, "epochs": 1, "share": 0.5}, **REQUEST)
     assert list(found) == list(candidates) and all(name == method.name for name, method in found.items())
     for name, common in (("NegGrad", {"batch_size": 16, "epochs": 1}), ("DELETE", {"epochs": 1})):
-        records = choose(name, candidates[name], common, **REQUEST)
+        records = tried_with(name, candidates[name], common)
         (best,) = (c for c, record in zip(candidates[name], records, strict=True) if record["chosen"])
         assert found[name].options == {**common, **best}
     assert found["Head projection"].options == {}
@@ -390,9 +403,9 @@ UNKNOWN = [
         lambda: outcomes(ONE, **REQUEST, sead=1),
         "unknown settings of the scenario: sead; choose among retain_per_class, seed",
     ),
-    (lambda: choose("FineTune", [{"lr": 1}, {"rate": 1}], {}, **REQUEST), "unknown options of FineTune: rate"),
-    (lambda: choose("FineTune", [{"lr": 1}], {"lr": 2}, **REQUEST), "options of FineTune are given twice: lr"),
-    (lambda: choose("Released", [{"impair_lr": 1}], {"useds": 2}, **REQUEST), "unknown options of Released: useds"),
+    (lambda: trials("FineTune", [{"lr": 1}, {"rate": 1}], {}, **REQUEST), "unknown options of FineTune: rate"),
+    (lambda: trials("FineTune", [{"lr": 1}], {"lr": 2}, **REQUEST), "options of FineTune are given twice: lr"),
+    (lambda: trials("Released", [{"impair_lr": 1}], {"useds": 2}, **REQUEST), "unknown options of Released: useds"),
     (lambda: grid("UNSIR", [1], [1], {"copy": 2}, **REQUEST), "unknown options of UNSIR: copy"),
     (lambda: grid("UNSIR", [1], [1], {"repair_lr": 2}, **REQUEST), "options of UNSIR are given twice: repair_lr"),
     (lambda: grid("FineTune", [1], [1], {}, **REQUEST), "'FineTune' has no pair of rates: choose one of UNSIR, No noise"),

@@ -93,7 +93,7 @@ def _grid(**values: list) -> list[dict]:
 
 
 TRIALS = 8
-# What each method is tuned over on validation data, by `study.choose`: as many trials for each, UNSIR's own included, since
+# What each method is tuned over on validation data, by `study.tuned`: as many trials for each, UNSIR's own included, since
 # two papers' tables differ by tens of points for one method by its rate alone. The authors' own setting, or ours where
 # they give none, is always among them; around it lie the rate, mostly, and what else decides how much is forgotten.
 GRIDS: dict[str, list[dict]] = {

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..settings import PAPER_RATES
 from . import cases
-from .study import Method, Scenario, by_seed, choose, scenario, train, with_and_without_noise
+from .study import Method, Scenario, by_seed, choose, scenario, train, trial, trials, with_and_without_noise
 
 Model = tuple[str, int]  # a network's name, and which of its trainings: a fold of the data, or a seed of the recipe
 
@@ -107,11 +107,13 @@ def tries_of(rows: list[Row], method: str, candidates: list[dict], options: dict
     """Every candidate on the first request of each trained network: A_Dr and A_Df on validation data, `chosen` marking the
     best.
 
-    Arguments: see `study.choose`, whose records these are, with the row's own setting.
+    Arguments: see `study.trials`; the records of these come with the row's own setting.
     """
-    first, asked = of_first_requests(rows), dict(seed=seed, method=method, candidates=candidates, options=options)
-    tried = cases.run_cases(choose, [{**row.request, **asked} for row in first], f"{method}, rates")
-    return pd.concat([tried, pd.DataFrame([row.setting for row in first for _ in candidates])], axis=1)
+    first = of_first_requests(rows)
+    asked = [case for row in first for case in trials(method, candidates, options, **row.request, seed=seed)]
+    settings = pd.DataFrame([row.setting for row in first for _ in candidates])
+    tried = cases.run_cases(trial, asked, f"{method}, rates")
+    return pd.concat([choose(tried, settings.groupby(["network", "trained"]).ngroup()), settings], axis=1)
 
 
 def chosen_of(tried: pd.DataFrame, *settings: str) -> dict[Model, dict]:

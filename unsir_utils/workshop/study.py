@@ -9,7 +9,7 @@ import copy
 import inspect
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache, partial
 from typing import NamedTuple, TypedDict
@@ -436,16 +436,24 @@ def _taken(method: str, setting: dict) -> dict:
     return {k: v for k, v in setting.items() if k in options_of(method)}
 
 
-def choose(method: str, candidates: list[dict], options: dict, **request) -> list[dict]:
-    """A case: every candidate (options that vary) with its A_Dr and A_Df on the validation part; `chosen` marks the best.
-
-    Raises ValueError for an unknown option before any work.
-    """
-    s = scenario(**request)
+def trials(method: str, candidates: list[dict], options: dict, **request) -> list[dict]:
+    """The cases of `trial`, one a candidate. Raises ValueError for an unknown option."""
+    scenario(**request)
     for candidate in candidates:
         _check_options(method, options, candidate)
-    tried = [{**c, **validate(apply(method, s, **options, **c)[0], s)} for c in candidates]
-    return [{**record, "chosen": record is best_record(tried)} for record in tried]
+    return [dict(**request, method=method, candidate=candidate, options=options) for candidate in candidates]
+
+
+def trial(method: str, candidate: dict, options: dict, **request) -> list[dict]:
+    """A case: a method at one of its candidates (options that vary), with A_Dr and A_Df on the validation part."""
+    s = scenario(**request)
+    return [{**candidate, **validate(apply(method, s, **options, **candidate)[0], s)}]
+
+
+def choose(tried: pd.DataFrame, by: Hashable | pd.Series) -> pd.DataFrame:
+    """The records of trials with `chosen`, which marks the best of each group (`settings.best_record`). by: see groupby."""
+    groups = [group.reset_index().to_dict("records") for _, group in tried.groupby(by, sort=False)]
+    return tried.assign(chosen=tried.index.isin([best_record(group)["index"] for group in groups]))
 
 
 def tuned(candidates: dict[str, list[dict]], common: dict, **request) -> dict[str, Method]:
@@ -455,19 +463,19 @@ def tuned(candidates: dict[str, list[dict]], common: dict, **request) -> dict[st
     """
     varied = {name: set().union(*given) for name, given in candidates.items()}
     options = {n: {k: v for k, v in _taken(n, common).items() if k not in varied[n]} for n in candidates}
-    cases = [dict(**request, method=n, candidates=given, options=options[n]) for n, given in candidates.items()]
-    tried = run_cases(choose, cases, "methods").groupby("method", sort=False).chosen
+    cases = [case for n, given in candidates.items() for case in trials(n, given, options[n], **request)]
+    tried = choose(run_cases(trial, cases, "trials"), "method").groupby("method", sort=False).chosen
     best = {name: int(chosen.to_numpy().argmax()) for name, chosen in tried}
     return {n: Method(n, {**options[n], **given[best[n]]}) for n, given in candidates.items()}
 
 
 def chosen_rates(rates: list[dict], seeds: Iterable[int] = (), **choice) -> dict:
-    """The pair of `rates` that the project's rule takes on the validation part; arguments of `choose`, for UNSIR.
+    """The pair of `rates` that the project's rule takes on the validation part; arguments of `trials`, for UNSIR.
 
     seeds: where given, the mean over runs with each of them decides, and not the one run with `seed`.
     """
     asked = [{**choice, "seed": seed} for seed in seeds] or [choice]
-    tried = run_cases(choose, [dict(**of, method="UNSIR", candidates=rates) for of in asked], "rates")
+    tried = run_cases(trial, [case for of in asked for case in trials("UNSIR", rates, **of)], "rates")
     by_pair = tried.groupby(["impair_lr", "repair_lr"], sort=False)[["A_Dr", "A_Df"]]
     means = by_pair.agg(lambda values: values.mean(skipna=False)).reset_index().to_dict("records")
     best = best_record(means)
