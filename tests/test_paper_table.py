@@ -92,12 +92,11 @@ def test_each_fold_is_a_network_of_its_own_with_settings_of_its_own(monkeypatch)
         return pd.DataFrame([{"lr": lr, "A_Dr": 90.0 if is_best else 80.0, "A_Df": 0.0} for lr, is_best in tried])
 
     monkeypatch.setattr(cases, "run_cases", run_cases)
+    monkeypatch.setattr(rows, "_behind", lambda row: 6)
     own = rows.chosen_of(rows.tries_of(table, "NegGrad", [{"lr": 0.1}, {"lr": 0.2}], {}, seed=7), "lr")
-    assert asked[::2] == asked[1::2] == [(0, [0]), (3, [0]), (0, [2]), (3, [2])]
-    assert own == {
-        ("tiny", 0): {"lr": 0.2}, ("tiny", 3): {"lr": 0.1}, ("tinier", 0): {"lr": 0.2}, ("tinier", 3): {"lr": 0.1},
-    }  # fmt: skip
-    methods = {model: {"NegGrad": study.Method("NegGrad", options)} for model, options in own.items()}
+    assert asked[::2] == asked[1::2] == [(0, [0]), (3, [0]), (0, [0, 1]), (3, [0, 1]), (0, [2]), (3, [2])]
+    assert own == [{"lr": lr} for lr in (0.2, 0.1, 0.2, 0.1, 0.2, 0.1)]
+    methods = [{"NegGrad": study.Method("NegGrad", options)} for options in own]
     found = rows.cases_of(table, methods, [5], 1, relearning={})
     assert [case["methods"]["NegGrad"].options["lr"] for case in found] == [0.2, 0.1, 0.2, 0.1, 0.2, 0.1]
     assert [case["setting"]["trained"] for case in found] == [0, 3, 0, 3, 0, 3]
@@ -117,22 +116,25 @@ def test_an_absent_file_of_weights_is_named_before_any_training(monkeypatch):
         rows.originals_of(rows.table_rows(REQUESTS, DATA, recipes))
 
 
-def test_settings_are_tried_and_chosen_on_first_rows_alone(monkeypatch, table):
-    asked = []
+def test_settings_are_tried_and_chosen_on_each_row(monkeypatch, table):
+    asked, right = [], {(0,): 0.1, (0, 1): 0.2, (2,): 0.2}
 
     def run_cases(function, given, label):
         asked.extend(given)
         assert function is study.trial
-        return pd.DataFrame({"lr": [0.1, 0.2] * 2, "A_Dr": [90.0, 80.0, 80.0, 90.0], "A_Df": 0.0})
+        tried = [(case["candidate"]["lr"], right[tuple(case["forget"])]) for case in given]
+        return pd.DataFrame([{"lr": lr, "A_Dr": 90.0 if lr == best else 80.0, "A_Df": 0.0} for lr, best in tried])
 
     monkeypatch.setattr(cases, "run_cases", run_cases)
     tried = rows.tries_of(table, "NegGrad", [{"lr": 0.1}, {"lr": 0.2}], {"epochs": 1}, seed=7)
-    assert [case["forget"] for case in asked] == [[0], [0], [2], [2]]
-    assert [case["recipe"]["architecture"] for case in asked] == ["tiny", "tiny", "tinier", "tinier"]
-    assert [case["candidate"]["lr"] for case in asked] == [0.1, 0.2, 0.1, 0.2]
+    assert [case["forget"] for case in asked] == [[0], [0], [0, 1], [0, 1], [2], [2]]
+    assert [case["recipe"]["architecture"] for case in asked] == ["tiny"] * 4 + ["tinier"] * 2
+    assert [case["candidate"]["lr"] for case in asked] == [0.1, 0.2] * 3
     assert all((case["seed"], case["method"], case["options"]) == (7, "NegGrad", {"epochs": 1}) for case in asked)
-    assert rows.chosen_of(tried, "lr") == {("tiny", 0): {"lr": 0.1}, ("tinier", 0): {"lr": 0.2}}
-    assert list(tried.network) == ["tiny", "tiny", "tinier", "tinier"] and set(tried.n_forget) == {1}
+    assert rows.chosen_of(tried, "lr") == [{"lr": 0.1}, {"lr": 0.2}, {"lr": 0.2}]
+    assert list(tried.network) == ["tiny"] * 4 + ["tinier"] * 2 and list(tried.n_forget) == [1, 1, 2, 2, 1, 1]
+    behind = [len(row.intact.loaded.validation.only(row.request["forget"])) for row in table]
+    assert list(tried.images) == [n for n in behind for _ in "ab"] and behind[1] > behind[0] > 0
 
 
 def test_the_methods_of_a_row_stand_beside_their_controls():
@@ -149,7 +151,7 @@ def test_the_methods_of_a_row_stand_beside_their_controls():
 
 
 def test_what_no_seed_changes_runs_once_and_only_full_rows_get_every_seed(table):
-    methods = {(name, 0): {"Retrain": study.Method("Retrain"), "UNSIR": study.Method("UNSIR")} for name in RECIPES}
+    methods = [{"Retrain": study.Method("Retrain"), "UNSIR": study.Method("UNSIR")} for _ in table]
     found = rows.cases_of(table, methods, [5, 6, 7], 1, relearning={"cap": 2})
     assert [(case["setting"]["n_forget"], case["seed"], *case["methods"]) for case in found] == [
         (1, 5, "Retrain"), (1, 5, "UNSIR"), (1, 6, "UNSIR"), (1, 7, "UNSIR"), (2, 5, "Retrain"), (2, 5, "UNSIR"),
@@ -231,18 +233,23 @@ def test_another_architecture_under_a_networks_name_is_told():
     assert paper_table.trained_on({"ResNet18": row.intact}).startswith("ResNet18 (ResNet18-3x3) on shapes3 (")
 
 
-def test_the_folds_are_told_and_shown_with_what_was_chosen_in_each(learned):
+def test_the_folds_are_told_and_shown_with_what_was_chosen_in_each():
     assert paper_table.folded([]) == ""
     assert paper_table.folded([0, 2]) == "over folds 0, 2, each with networks and rates of its own; "
-    tried = pd.DataFrame({"network": "tiny", "trained": [0, 2], "method": "UNSIR", "A_Dr": 1.0, "A_Df": 0.0, "chosen": True})
-    assert paper_table.choices(tried, learned)["fold or seed"].tolist() == ["0", "2"]
+    common = {"network": "tiny", "method": "UNSIR", "A_Dr": 1.0, "A_Df": 0.0, "chosen": True, "images": 6}
+    tried = pd.DataFrame({"trained": [0, 2], "n_forget": 1, **common})
+    shown = paper_table.choices(tried)
+    assert shown["fold or seed"].tolist() == ["0", "2"] and "#forget" not in shown
+    shown = paper_table.choices(tried.assign(trained=0, n_forget=[1, 4]))
+    assert shown["#forget"].tolist() == ["1", "4"] and "fold or seed" not in shown
 
 
-def test_every_candidate_is_shown_and_the_chosen_one_is_marked(learned):
+def test_every_candidate_is_shown_and_the_chosen_one_is_marked():
     unsir = pd.DataFrame({"impair_lr": [0.1, 0.2], "A_Dr": [90.04, math.nan], "A_Df": [0.0, None], "chosen": [True, False]})
     ascent = pd.DataFrame({"lr": [0.5], "A_Dr": [80.0], "A_Df": [1.0], "chosen": [True]})
-    both = [part.assign(network="tiny", trained=0, method=name) for name, part in (("UNSIR", unsir), ("NegGrad", ascent))]
-    table = paper_table.choices(pd.concat(both), learned)
+    setting = {"network": "tiny", "n_forget": 1, "trained": 0, "images": 6}
+    both = [part.assign(**setting, method=name) for name, part in (("UNSIR", unsir), ("NegGrad", ascent))]
+    table = paper_table.choices(pd.concat(both))
     assert list(table) == ["network", "method", "impair_lr", "lr", "A_Dr (%)", "A_Df (%)", "images behind A_Df", "chosen"]
     assert table.to_numpy().tolist() == [
         ["tiny", "UNSIR", "0.1", "", "90.0", "0.0", "6", "chosen"],

@@ -24,6 +24,13 @@ ROW = ["network", "n_forget"]
 CELLS = [*ROW, "method", "A_Dr", "A_Df"]  # what the paper's own table holds, for `Results.with_paper`
 # Settings that a notebook tries, in the order they are shown.
 VARIED = ["impair_lr", "repair_lr", "lr", "batchnorm", "alpha"]
+HEADS = {
+    "n_forget": "#forget",
+    "trained": "fold or seed",
+    "A_Dr": "A_Dr (%)",
+    "A_Df": "A_Df (%)",
+    "images": "images behind A_Df",
+}
 
 
 def networks(intact: Mapping[str, Scenario]) -> pd.DataFrame:
@@ -49,22 +56,19 @@ def sizes(intact: Mapping[str, Scenario]) -> tuple[dict[str, int], dict[str, int
     return {network: round(len(s.loaded.test) / classes[network]) for network, s in intact.items()}, classes
 
 
-def choices(tried: pd.DataFrame, intact: Mapping[str, Scenario]) -> pd.DataFrame:
-    """Every candidate with what it reached on validation data, as text cells; each trained network's chosen one is marked.
+def choices(tried: pd.DataFrame) -> pd.DataFrame:
+    """Every candidate with what it reached on validation data, as text cells; each row's chosen one is marked.
 
     tried: from `workshop.rows.tries_of`, of one method or of several. "images behind A_Df": how many validation
     images of the forget classes there are.
     """
-    behind = {network: len(s.loaded.validation.only(s.forget)) for network, s in intact.items()}
     percent = tried[["A_Dr", "A_Df"]].astype(float).map("{:.1f}".format, na_action="ignore").fillna("undefined")
-    table = tried.assign(**percent, images=tried.network.map(behind), chosen=tried.chosen.map({True: "chosen", False: ""}))
+    table = tried.assign(**percent, chosen=tried.chosen.map({True: "chosen", False: ""}))
     varied = [name for name in VARIED if name in tried]
     table[varied] = table[varied].astype(object).where(tried[varied].notna(), "")
-    several = ["trained"] if tried.trained.nunique() > 1 else []
+    several = [name for name in ("n_forget", "trained") if tried[name].nunique() > 1]
     shown = table[["network", *several, "method", *varied, "A_Dr", "A_Df", "images", "chosen"]].astype(str)
-    return shown.rename(
-        columns={"trained": "fold or seed", "A_Dr": "A_Dr (%)", "A_Df": "A_Df (%)", "images": "images behind A_Df"}
-    )
+    return shown.rename(columns=HEADS)
 
 
 def summary(records: pd.DataFrame, cap: int) -> pd.DataFrame:

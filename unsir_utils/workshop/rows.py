@@ -11,12 +11,11 @@ from ..settings import PAPER_RATES
 from . import cases
 from .study import Method, Scenario, by_seed, choose, scenario, train, trial, trials, with_and_without_noise
 
-Model = tuple[str, int]  # a network's name, and which of its trainings: a fold of the data, or a seed of the recipe
-
 
 @dataclass(frozen=True)
 class Row:
-    """A trained network and a forget request. request: arguments of `study.scenario`; trained: which training, see Model."""
+    """A trained network and a forget request. request: arguments of `study.scenario`; trained: which of the network's
+    trainings, a fold of the data or a seed of the recipe."""
 
     network: str
     trained: int
@@ -30,10 +29,6 @@ class Row:
     def setting(self) -> dict:
         """What names the row in its records."""
         return {"network": self.network, "n_forget": len(self.request["forget"]), "trained": self.trained}
-
-    @property
-    def model(self) -> Model:
-        return self.network, self.trained
 
 
 def table_rows(
@@ -104,23 +99,24 @@ def originals_of(rows: list[Row]) -> dict[str, Scenario]:
 
 
 def tries_of(rows: list[Row], method: str, candidates: list[dict], options: dict, seed: int) -> pd.DataFrame:
-    """Every candidate on the first request of each trained network: A_Dr and A_Df on validation data, `chosen` marking the
-    best.
+    """Every candidate on every row: A_Dr and A_Df on validation data, `chosen` marking the row's best, and how many `images`
+    of the forget classes A_Df rests on.
 
     Arguments: see `study.trials`; the records of these come with the row's own setting.
     """
-    first = of_first_requests(rows)
-    asked = [case for row in first for case in trials(method, candidates, options, **row.request, seed=seed)]
-    settings = pd.DataFrame([row.setting for row in first for _ in candidates])
-    tried = cases.run_cases(trial, asked, f"{method}, rates")
-    return pd.concat([choose(tried, settings.groupby(["network", "trained"]).ngroup()), settings], axis=1)
+    asked = [case for row in rows for case in trials(method, candidates, options, **row.request, seed=seed)]
+    settings = pd.DataFrame([{**row.setting, "images": _behind(row)} for row in rows for _ in candidates])
+    own = pd.Series([n for n, _ in enumerate(rows) for _ in candidates])
+    return pd.concat([choose(cases.run_cases(trial, asked, f"{method}, trials"), own), settings], axis=1)
 
 
-def chosen_of(tried: pd.DataFrame, *settings: str) -> dict[Model, dict]:
-    """Row.model -> the named settings of the candidate that was chosen for it; tried: from `tries_of`."""
-    best = tried[tried.chosen]
-    models = zip(best.network, best.trained, strict=True)
-    return dict(zip(models, best[list(settings)].to_dict("records"), strict=True))
+def _behind(row: Row) -> int:
+    return len(row.intact.loaded.validation.only(row.request["forget"]))
+
+
+def chosen_of(tried: pd.DataFrame, *settings: str) -> list[dict]:
+    """The named settings of the candidate that was chosen for each row, row by row; tried: from `tries_of`."""
+    return tried.loc[tried.chosen, list(settings)].to_dict("records")
 
 
 def with_controls(own_rates: dict, options: dict, **baselines: Method) -> dict[str, Method]:
@@ -140,20 +136,20 @@ def with_controls(own_rates: dict, options: dict, **baselines: Method) -> dict[s
 
 def cases_of(
     rows: list[Row],
-    methods: Mapping[Model, dict[str, Method]],
+    methods: list[dict[str, Method]],
     seeds: list[int],
     seeds_elsewhere: int,
     relearning: dict,
 ) -> list[dict]:
-    """Cases of `study.outcomes`: each method of its network on every row, with each seed.
+    """Cases of `study.outcomes`: each method of every row, with each seed.
 
-    methods: Row.model -> label -> method. A network's first request gets all seeds, the others the first `seeds_elsewhere`.
+    methods: label -> method, of each row. A network's first request gets all seeds, the others the first `seeds_elsewhere`.
     relearning: arguments of `study.relearn`.
     """
     in_full = of_first_requests(rows)
     return [
         {**case, "methods": {label: method}, "relearning": relearning, "setting": row.setting}
-        for row in rows
-        for case in by_seed(methods[row.model], seeds if row in in_full else seeds[:seeds_elsewhere], **row.request)
+        for row, own in zip(rows, methods, strict=True)
+        for case in by_seed(own, seeds if row in in_full else seeds[:seeds_elsewhere], **row.request)
         for label, method in case["methods"].items()
     ]
