@@ -106,8 +106,8 @@ def tries_of(rows: list[Row], method: str, candidates: list[dict], options: dict
     """
     asked = [case for row in rows for case in trials(method, candidates, options, **row.request, seed=seed)]
     settings = pd.DataFrame([{**row.setting, "images": _behind(row)} for row in rows for _ in candidates])
-    own = pd.Series([n for n, _ in enumerate(rows) for _ in candidates])
-    return pd.concat([choose(cases.run_cases(trial, asked, f"{method}, trials"), own), settings], axis=1)
+    row_of = pd.Series([n for n, _ in enumerate(rows) for _ in candidates])
+    return pd.concat([choose(cases.run_cases(trial, asked, f"{method}, trials"), row_of), settings], axis=1)
 
 
 def _behind(row: Row) -> int:

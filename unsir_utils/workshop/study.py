@@ -438,7 +438,6 @@ def _taken(method: str, setting: dict) -> dict:
 
 def trials(method: str, candidates: list[dict], options: dict, **request) -> list[dict]:
     """The cases of `trial`, one a candidate. Raises ValueError for an unknown option."""
-    scenario(**request)
     for candidate in candidates:
         _check_options(method, options, candidate)
     return [dict(**request, method=method, candidate=candidate, options=options) for candidate in candidates]
