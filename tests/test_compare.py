@@ -186,5 +186,6 @@ def test_what_is_published_compares_with_itself(folder):
 
 
 def test_no_unit_allows_more_than_its_numbers_mean():
+    assert compare.unit("p (Holm)") is compare.unit("to Retrain's first choice") is compare.PROBABILITY
     assert compare.unit("largest share, 95 %") is compare.PROBABILITY and compare.unit("impair_lr") is compare.RATE
     assert compare.unit("A_Dr (%), paper's rates") is compare.POINTS and compare.unit("relearn (steps)") is compare.PASSES

@@ -69,7 +69,8 @@ def test_networks_are_trained_in_the_order_in_which_rows_are_complete(monkeypatc
     """First the originals, which must have learned; then each row's, its retrained one after it."""
     monkeypatch.setattr(study.Scenario, "accuracy", 99.0)
     asked = []
-    monkeypatch.setattr(rows, "train", lambda networks: asked.append([(r.architecture, r.left_out) for _, r in networks]))
+    for module in (study, rows):
+        monkeypatch.setattr(module, "train", lambda all_: asked.append([(r.architecture, r.left_out) for _, r in all_]))
     rows.originals_of(table)
     first, second = (tuple(forget) for forget in REQUESTS["tiny"])
     assert asked[0] == [("tiny", ()), ("tinier", ())]
@@ -104,9 +105,11 @@ def test_each_fold_is_a_network_of_its_own_with_settings_of_its_own(monkeypatch)
 
 def test_an_original_at_chance_is_refused(monkeypatch, table):
     monkeypatch.setattr(study.Scenario, "accuracy", 49.0)  # of three classes
-    monkeypatch.setattr(rows, "train", list)
+    monkeypatch.setattr(study, "train", list)
     with pytest.raises(ValueError, match="tiny: .*train it longer"):
         rows.originals_of(table)
+    with pytest.raises(ValueError, match="7: .*train it longer"):
+        study.intact_of([[7, 0], [7, 1]], {"architecture": "tiny", "epochs": 1}, data=DATA, forget=[0])
 
 
 def test_an_absent_file_of_weights_is_named_before_any_training(monkeypatch):
@@ -135,6 +138,19 @@ def test_settings_are_tried_and_chosen_on_each_row(monkeypatch, table):
     assert list(tried.network) == ["tiny"] * 4 + ["tinier"] * 2 and list(tried.n_forget) == [1, 1, 2, 2, 1, 1]
     behind = [len(row.intact.loaded.validation.only(row.request["forget"])) for row in table]
     assert list(tried.images) == [n for n in behind for _ in "ab"] and behind[1] > behind[0] > 0
+
+
+def test_a_network_may_have_candidates_of_its_own(monkeypatch, table):
+    def run_cases(function, given, label):
+        return pd.DataFrame(
+            [{"lr": case["candidate"]["lr"], "A_Dr": case["candidate"]["lr"], "A_Df": 0.0} for case in given]
+        )
+
+    monkeypatch.setattr(cases, "run_cases", run_cases)
+    own = {"tinier": [{"lr": 0.3}], "tiny": [{"lr": 0.2}, {"lr": 0.1}]}
+    tried = rows.tries_of(table, "NegGrad", own, {}, seed=7)
+    assert list(tried.lr) == [0.2, 0.1, 0.2, 0.1, 0.3] and list(tried.network) == ["tiny"] * 4 + ["tinier"]
+    assert rows.chosen_of(tried, "lr") == [{"lr": 0.2}, {"lr": 0.2}, {"lr": 0.3}]
 
 
 def test_the_methods_of_a_row_stand_beside_their_controls():

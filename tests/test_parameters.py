@@ -44,6 +44,7 @@ WRONG = [  # in every notebook that has the parameter, of the type that it has t
     ("shadows", 7, "expected an even number"),
     ("relearning", {"epochs": 3}, "unknown settings of relearning: epochs"),
     ("replicates", [0, 1], "expected a list of pairs"),
+    ("replicates", [[0, 1], [0, 1]], "a pair stands there twice"),
     ("rates", [0.001], "is no pair of rates"),
     ("rates", [{**RATES, "repair_lr": -1}], "out of range"),
     ("impair_rates", [], "it is empty"),
@@ -54,6 +55,9 @@ WRONG = [  # in every notebook that has the parameter, of the type that it has t
     ("recipe", {"architecture": "ResNet10", "epochs": "3", "lr": 0.1}, "expected a whole number"),
 ]
 OFF_THE_GRID = [
+    ("02_cifar100", {"rates": {"other": [RATES]}}, "it has no pairs for ResNet10, which has a recipe"),
+    ("02_cifar100", {"rates": {"ResNet10": [0.001]}}, "0.001 is no pair of rates"),
+    ("02_cifar100", {"rates": {"ResNet10": []}}, "name at least one pair"),
     ("06_efficiency", {"numbers": [1, 10]}, "10: there are 9 at most"),
     ("06_efficiency", {"numbers": [1, 3]}, "the 28 images of noise_total cannot be shared evenly by 3 classes"),
     ("09_learning_rates", {"impair_rates": [0.1]}, "0.02 must be in it"),
@@ -61,6 +65,7 @@ OFF_THE_GRID = [
     ("11_retain_share", {"shares": [0.3]}, "0.1 must be in it"),
     ("12_noise_penalty", {"penalties": [0.1]}, "0 must be in it"),
     ("13_repair_steps", {"passes": [0, 5]}, "1 and 2 must be in it"),
+    ("17_benchmark", {"rates": {"ResNet18": [RATES]}}, "is no pair of rates"),
     ("18_what_is_left", {"sweep_replicates": [[2, 0]]}, r"network 2 is none of those in replicates, \[0\]"),
     ("18_what_is_left", {"retrainings": [1, 0]}, "0 is the seed of an original"),
 ]
@@ -112,7 +117,7 @@ def test_a_notebook_shows_the_sentence_alone(capsys):
 
 def test_tweaks_have_folders_of_their_own_and_the_parameters_in_them(tmp_path, monkeypatch):
     monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
-    usual = own("00_start_here") | profiles.expected("00_start_here", "mine")
+    usual = own("00_start_here") | profiles.parameters("00_start_here", "mine")
     books = [Results.of("00_start_here", {**usual, **tweak}) for tweak in ({}, {"copies": 4}, {"copies": 4, "forget": [5]})]
     assert books[0].folder == tmp_path / "mine" and len({book.folder for book in books}) == 3
     assert books[1].folder.name.startswith("copies=4-") and books[1].folder.parent == tmp_path / "mine"

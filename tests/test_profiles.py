@@ -52,13 +52,18 @@ def test_nested_settings_are_ones_that_the_code_takes(profile, notebook, values)
     if "relearning" in values:
         known = {*inspect.signature(relearn_epochs).parameters, *inspect.signature(study.relearn).parameters}
         assert set(values["relearning"]) <= known
-    for rates in [r for r in values.get("rates", []) if isinstance(r, dict)]:
+    pairs = values.get("rates", [])
+    if notebook == "02_cifar100":
+        pairs = [pair for network in values["recipes"] for pair in pairs[network]]
+    for rates in [r for r in pairs if isinstance(r, dict)]:
         assert 0 < rates["impair_lr"] < 10 and 0 < rates["repair_lr"] < 10
         assert set(rates) - {"impair_lr", "repair_lr"} == ({"head_factor"} if notebook == "15_how_little" else set())
         assert rates.get("head_factor", 1) >= 1
     if "seeds" in values:
         assert len(set(values["seeds"])) == len(values["seeds"])
         assert len(values["seeds"]) >= 5 or notebook not in FIVE_SEEDS[profile]
+    if "replicates" in values:
+        assert len(values["replicates"]) >= (5 if notebook in FIVE_SEEDS[profile] else 3)
 
 
 def test_laptops_first_table_rests_on_three_networks_and_three_seeds():

@@ -45,7 +45,7 @@ def test_a_sentence_on_records_gets_its_numbers_with_their_intervals(tmp_path, m
     records = pd.DataFrame(rows, columns=["method", "test", "trained", "seed", "value"])
     records.to_csv(tmp_path / "laptop/tables/01_x_records.csv", index=False)
     told = readme.measured("laptop", "01_x", {"test": "probe"}, "{A (x); value} %.")  # 12 and 4.30 * 2 / 3 ** 0.5
-    assert told == "**12.0 [7.0, 17.0]** %. (3 networks, 3 seeds; [01_x](../notebooks/01_x.ipynb))"
+    assert told == "**12.0 [7.0, 17.0]** %. (3 networks, 1 seed each; [01_x](../notebooks/01_x.ipynb))"
 
 
 @pytest.mark.parametrize(

@@ -73,11 +73,6 @@ def read(model: nn.Module, samples: Samples) -> AtHead:
     return AtHead(features, logits, samples.labels.cpu(), weight.cpu(), bias.cpu())
 
 
-def features(model: nn.Module, samples: Samples) -> Tensor:
-    """float64 [n, d], on the CPU: what reaches the head; maps and tokens are averaged over their places. See `read`."""
-    return read(model, samples).features
-
-
 class Unmasked(nn.Module):
     """The network whose answer is its head's own, [n, K], plus `shifts` [K]. It shares the network's weights.
 

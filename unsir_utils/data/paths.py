@@ -63,9 +63,11 @@ def read_yaml(file: Path) -> Any:
     return parse_yaml(file.read_text(encoding="utf-8"))
 
 
-def sentence(error: OSError) -> str:
+def sentence(error: Exception) -> str:
     """What went wrong, and with which file; an error of this project says so itself."""
-    return str(error) if error.errno is None else f"{error.strerror}: {error.filename or results_root()}"
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{error.strerror}: {error.filename or results_root()}"
+    return str(error)
 
 
 def parse_yaml(text: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-PRECISIONS = ("auto", "float32")
+from . import PRECISIONS
 
 
 def precision(model: nn.Module, device: torch.device | str) -> torch.dtype:

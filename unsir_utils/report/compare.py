@@ -57,8 +57,8 @@ UNITS = [  # the first that fits a column's name, or a number's; a column of wor
     (r"\blr$|_lr$|\brate\b|pair(?!s)", RATE),
     (r"times", RELATIVE),
     (r"passes$|^steps$|images$|^seeds|replicates|^rounds?$|^chosen$|^pairs$", EXACT),
-    (r"share|entropy|cosine|, 95 %$|^distance from|^TV|^tv_|^differ_|^p$|^empty", PROBABILITY),
-    (r"true class|predicted class|^to \w+ \w+$", PROBABILITY),
+    (r"share|entropy|cosine|, 95 %$|^distance from|^TV|^tv_|^differ_|^p\b|^empty", PROBABILITY),
+    (r"true class|predicted class|^to Retrain's", PROBABILITY),
     (r"", RELATIVE),
 ]
 NUMBER = r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
@@ -128,7 +128,7 @@ def compare(published: Path, here: Path, names: list[str], spreads: dict | None 
 
 
 def unit(column: str) -> Any:
-    """What a column of this name is measured in: a Unit, or KEY, RATE or IGNORED."""
+    """What a column of this name is measured in: a Unit, or KEY or IGNORED."""
     return next(unit for pattern, unit in UNITS if re.search(pattern, column))
 
 
@@ -405,7 +405,7 @@ def main() -> None:
             return
         text, moved = report(arguments.profile, arguments.notebooks or None)
     except (ValueError, OSError) as error:
-        sys.exit(sentence(error) if isinstance(error, OSError) else str(error))
+        sys.exit(sentence(error))
     print(text)
     sys.exit(bool(moved))
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from ..data.paths import REPOSITORY, YAML, profile_file, profile_files, published_root, read_yaml, results_root
 from .claims import claims
-from .judge import FAILS, HOLDS, NOT_THE_NOISE, UNDECIDED, UNDEFINED
+from .judge import FAILS, HOLDS, NOT_THE_NOISE, UNDECIDED, UNDEFINED, Finding
 from .paper import PAPER
 from .pictures import alternative
 
@@ -26,10 +26,7 @@ VERDICTS = {  # from best to worst for a claim, each with its colour; its column
 }
 WHY = "why they may differ"
 BENCH = "bench"  # the profile of 17_benchmark alone: linked, not gathered
-COLUMNS = [
-    "claim", "notebook", "tested", "measured", "holds if", "criteria", "replicates", "would decide", "the noise adds",
-    "controls", "noise needed", "verdict", "seconds",
-]  # fmt: skip
+COLUMNS = ["claim", "notebook", *[name for name in Finding.__annotations__ if name != "claim"], "seconds"]
 
 
 def findings(profile: str) -> pd.DataFrame:
@@ -163,9 +160,8 @@ def groups() -> str:
     titles, lines = _notebooks(), ["| | notebook | executed |", "|---|---|---|"]
     grouped = [number for numbers in GROUPS.values() for number in numbers]
     if sorted(grouped) != sorted(name[:2] for name in titles):
-        raise ValueError(
-            f"the notebooks are {', '.join(titles)}, the groups hold {', '.join(grouped)}: name each once in GROUPS"
-        )
+        held = ", ".join(grouped)
+        raise ValueError(f"the notebooks are {', '.join(titles)}, readme.yaml's `groups` hold {held}: name each once there")
     for group, numbers in GROUPS.items():
         for name in sorted((name for name in titles if name[:2] in numbers), key=lambda name: numbers.index(name[:2])):
             copies = [p.parent.name for p in sorted(published_root().glob(f"*/{name}.ipynb"))]

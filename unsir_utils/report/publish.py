@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from ..data.paths import REPOSITORY, of_notebook, published_root, results_root
+from ..data.paths import REPOSITORY, of_notebook, published_root, results_root, sentence
 from ..workshop.profiles import changed
 from . import readme
 
@@ -63,7 +63,7 @@ def main() -> None:
         publish(arguments.profile, arguments.notebooks)
         readme.main()
     except (ValueError, OSError) as error:
-        sys.exit(str(error))
+        sys.exit(sentence(error))
 
 
 if __name__ == "__main__":

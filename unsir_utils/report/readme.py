@@ -121,9 +121,11 @@ def _measured(profile: str, part: dict) -> str:
 
 
 def _replicates(records: pd.DataFrame) -> str:
-    networks = records.trained.nunique() if "trained" in records else 1
-    seeds = records.seed.nunique() if "seed" in records else 1
-    return f"{networks} network{'s' if networks > 1 else ''}, {seeds} seed{'s' if seeds > 1 else ''}"
+    """How many trained networks, and how many seeds of the unlearning on the one that has the most."""
+    own = records.groupby("trained") if "trained" in records else records.groupby(lambda _: 0)
+    networks, seeds = own.ngroups, own.seed.nunique().max() if "seed" in records else 1
+    each = f"{seeds} seed{'s' if seeds > 1 else ''}"
+    return f"{networks} networks, {each} each" if networks > 1 else f"1 network, {each}"
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ def _sizes(p: dict) -> tuple[dict[str, int], dict[str, int]]:
 
 def _table(read: Records, p: dict) -> list[Test]:
     records, accuracy = read("records"), read("numbers").iloc[0]
-    originals = {name: float(accuracy[f"accuracy of {name}, %"]) for name in p["recipes"]}
+    originals = {name: float(accuracy[f"accuracy of {name}, %"]) for name in records.network.unique()}
     tests = claims.tables(records, p["relearning"]["cap"], *_sizes(p))
     return tests + claims.works_on_each(records, originals, *_sizes(p))
 

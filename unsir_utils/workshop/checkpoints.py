@@ -150,7 +150,7 @@ def main() -> None:
     try:
         found, missing = gather(profile, models_root(), to)
     except (ValueError, OSError) as error:
-        sys.exit(sentence(error) if isinstance(error, OSError) else str(error))
+        sys.exit(sentence(error))
     print(f"{len(found)} networks: {os.path.relpath(to)}")
     if missing:
         sys.exit(f"not on this machine: {', '.join(missing)}")

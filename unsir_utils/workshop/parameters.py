@@ -141,6 +141,8 @@ def _replicates(value: list[list[int]], _: Sets) -> None:
     for pair in value:
         for seed in pair:
             _count("seed", seed, least=0)
+    if len({*map(tuple, value)}) < len(value):
+        raise ValueError("a pair stands there twice: name each once")
 
 
 def _numbers(value: list[float], _: Sets, most: float = float("inf"), zero: bool = False) -> None:
@@ -155,6 +157,10 @@ def _numbers(value: list[float], _: Sets, most: float = float("inf"), zero: bool
 def _pairs(value: list[dict] | dict, data: Sets) -> None:
     if not value:
         raise ValueError("it is empty: name at least one pair of rates")
+    if isinstance(value, dict) and all(isinstance(own, list) for own in value.values()):  # by network
+        for own in value.values():
+            _pairs(own, data)
+        return
     for pair in value if isinstance(value, list) else [value]:
         if not isinstance(pair, dict) or not {*PAPER_RATES} <= {*pair}:
             raise ValueError(f"{pair!r} is no pair of rates: expected such as {PAPER_RATES}")
@@ -246,6 +252,11 @@ def _even(values: dict) -> None:
         raise ValueError(f"the {total} images of noise_total cannot be shared evenly by {' or '.join(odd)} classes")
 
 
+def _of_each_network(values: dict) -> None:
+    if missing := [network for network in values["recipes"] if network not in values["rates"]]:
+        raise ValueError(f"it has no pairs for {' and '.join(missing)}, which has a recipe: add some")
+
+
 def _originals(values: dict) -> set[int]:
     return {network for network, _ in values["replicates"]}
 
@@ -263,6 +274,7 @@ def _of_no_original(values: dict) -> None:
 
 IMPAIR, REPAIR = PAPER_RATES.values()
 TOGETHER: dict[str, list[tuple[str, Callable[[dict], None]]]] = {  # what one parameter must be beside the others
+    "02_cifar100": [("rates", _of_each_network)],
     "06_efficiency": [("numbers", _even)],
     "09_learning_rates": [
         ("impair_rates", _holds("impair_rates", lambda _: [IMPAIR], "the paper's rate, which the verdict is on")),
@@ -273,5 +285,6 @@ TOGETHER: dict[str, list[tuple[str, Callable[[dict], None]]]] = {  # what one pa
         ("penalties", _holds("penalties", lambda v: [0.0, v["paper_penalty"]], "between which the claim is decided"))
     ],
     "13_repair_steps": [("passes", _holds("passes", lambda _: [0, 1, 2], "which the verdict is on"))],
+    "17_benchmark": [("rates", lambda values: _pairs([values["rates"]], {}))],
     "18_what_is_left": [("sweep_replicates", _of_an_original), ("retrainings", _of_no_original)],
 }

@@ -72,13 +72,8 @@ def _parsed(notebook: Path, changed: int) -> dict[str, ast.AnnAssign | ast.Assig
 
 
 def parameters(notebook: str, profile: str) -> dict[str, Any]:
-    """All of a notebook's parameters in a profile."""
-    return defaults(NOTEBOOKS / f"{notebook}.ipynb") | profile_values(profile).get(notebook, {})
-
-
-def expected(notebook: str, profile: str) -> dict[str, Any]:
-    """The profile's values for a notebook. In `mine` they lie over those that it was published with, if it ever was: what a
-    reader edits in the parameters cell is a change, and no default."""
+    """All of a notebook's parameters in a profile. In `mine` they lie over those that it was published with, if it ever was:
+    what a reader edits in the parameters cell is a change, and no default."""
     published, own = published_root() / DEFAULT / f"{notebook}.ipynb", NOTEBOOKS / f"{notebook}.ipynb"
     base = published if profile == MINE and published.exists() else own
     return defaults(base) | profile_values(profile).get(notebook, {})
@@ -86,7 +81,7 @@ def expected(notebook: str, profile: str) -> dict[str, Any]:
 
 def changed(notebook: str, values: dict[str, Any]) -> dict[str, Any]:
     """What of a run's values is not its profile's; `values` holds `profile`, too."""
-    usual = expected(notebook, values["profile"])
+    usual = parameters(notebook, values["profile"])
     return {k: v for k, v in values.items() if k in usual and k != "profile" and v != usual[k]}
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from ..settings import PAPER_RATES
 from . import cases
-from .study import Method, Scenario, by_seed, choose, scenario, train, trial, trials, with_and_without_noise
+from .study import Method, Scenario, by_seed, check_learned, choose, scenario, train, trial, trials, with_and_without_noise
 
 
 @dataclass(frozen=True)
@@ -87,26 +87,24 @@ def originals_of(rows: list[Row]) -> dict[str, Scenario]:
     Then trains, row by row, all that the rows will ask for, retrained models, too: so each is complete as soon as it can be.
     """
     found = {network: row.intact for network, row in first_rows(rows).items()}
-    train((s.data, s.recipe) for s in found.values())
-    for network, s in found.items():
-        try:
-            s.that_learned()
-        except ValueError as error:
-            raise ValueError(f"{network}: {error}") from error
+    check_learned(found)
     intact = [row.intact for row in rows]
     train((s.data, replace(s.recipe, left_out=without)) for s in intact for without in ((), s.forget))
     return found
 
 
-def tries_of(rows: list[Row], method: str, candidates: list[dict], options: dict, seed: int) -> pd.DataFrame:
+def tries_of(rows: list[Row], method: str, candidates: list | dict[str, list], options: dict, seed: int) -> pd.DataFrame:
     """Every candidate on every row: A_Dr and A_Df on validation data, `chosen` marking the row's best, and how many `images`
     of the forget classes A_Df rests on.
 
-    Arguments: see `study.trials`; the records of these come with the row's own setting.
+    candidates: of all networks or by network; they and the other arguments: see `study.trials`. The records of these come
+    with the row's own setting.
     """
-    asked = [case for row in rows for case in trials(method, candidates, options, **row.request, seed=seed)]
-    settings = pd.DataFrame([{**row.setting, "images": _behind(row)} for row in rows for _ in candidates])
-    row_of = pd.Series([n for n, _ in enumerate(rows) for _ in candidates])
+    own = [candidates if isinstance(candidates, list) else candidates[row.network] for row in rows]
+    each = [(n, row, candidate) for n, row in enumerate(rows) for candidate in own[n]]
+    asked = [case for _, row, one in each for case in trials(method, [one], options, **row.request, seed=seed)]
+    settings = pd.DataFrame([{**row.setting, "images": _behind(row)} for _, row, _ in each])
+    row_of = pd.Series([n for n, _, _ in each])
     return pd.concat([choose(cases.run_cases(trial, asked, f"{method}, trials"), row_of), settings], axis=1)
 
 
@@ -123,7 +121,7 @@ def with_controls(own_rates: dict, options: dict, **baselines: Method) -> dict[s
     """The methods of a row, in the table's order: UNSIR, the paper's baselines, and what keeps both honest.
 
     Retrain is the yardstick, masked logits the trivial method, and no noise runs UNSIR's passes without its noise. UNSIR and
-    no noise come at the paper's rates and at the network's own. options: of UNSIR, but for its rates.
+    no noise come at the paper's rates and at the row's own. options: of UNSIR, but for its rates.
     """
     return {
         "Original": Method("Original"),

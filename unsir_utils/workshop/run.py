@@ -26,10 +26,10 @@ from traitlets.config import Config
 from zmq import ZMQError
 
 from ..data.paths import REPOSITORY, parse_yaml, results_root, sentence
+from ..engine import PRECISIONS
 from .cards import own_card, workers
 from .profiles import DEFAULT, NOTEBOOKS, check_parameters, defaults, folder_of, profile_values, profiles
 
-PRECISIONS = ("auto", "float32")  # of UNSIR_PRECISION
 KERNEL_SETTINGS = {
     "TQDM_DISABLE": "1",
     "GOMP_SPINCOUNT": "0",  # several kernels share the cores: idle threads must sleep, not spin
@@ -192,9 +192,7 @@ def main() -> None:
             start = time.perf_counter()
             done = run(notebook, arguments.profile, overrides)
             print(f"{notebook.stem:<27} {time.perf_counter() - start:7.1f} s   {os.path.relpath(done)}", flush=True)
-    except (ValueError, RuntimeError) as error:
-        sys.exit(str(error))
-    except OSError as error:  # FileNotFoundError of ours is a sentence; the system's names the file
+    except (ValueError, RuntimeError, OSError) as error:
         sys.exit(sentence(error))
     except KeyboardInterrupt:
         print("interrupted: the same command goes on after the last finished case", file=sys.stderr)

@@ -9,10 +9,10 @@ import copy
 import inspect
 import math
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache, partial
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import pandas as pd
 import torch
@@ -279,6 +279,26 @@ def by_replicate(
         on = {"recipe": {**recipe, "seed": network}, "setting": {**(setting or {}), "trained": network}}
         cases += by_seed(methods[network], seeds, **request, **on)
     return cases
+
+
+def intact_of(replicates: list[list[int]], recipe: dict, **request: Any) -> dict[int, Scenario]:
+    """The scenario of each network of `replicates`, by its recipe's seed. request: the other arguments of `scenario`.
+
+    Raises ValueError as `check_learned` does.
+    """
+    found = {n: scenario(recipe={**recipe, "seed": n}, **request) for n, _ in replicates}
+    check_learned(found)
+    return found
+
+
+def check_learned(originals: Mapping[Any, Scenario]) -> None:
+    """Trains what is not trained yet (see `train`). Raises ValueError, with the name, where one has learned nothing."""
+    train((s.data, s.recipe) for s in originals.values())
+    for name, s in originals.items():
+        try:
+            s.that_learned()
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
 
 
 def options_of(method: str) -> set[str]:
