@@ -3,8 +3,10 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import stats
 
+from unsir_utils import Samples
 from unsir_utils.report import claims
 from unsir_utils.report.judge import FAILS, HOLDS, NOT_THE_NOISE, UNDECIDED, UNDEFINED, VERDICTS, judge
 
@@ -183,10 +185,10 @@ def test_requests_in_turn_are_held_against_one_for_all():
         for s in range(3)
         for order, a_dr in (("one after another", 70.0), ("all at once", 72.0))
     ]
-    tests = claims.in_turn(records("method order seed asked A_Dr A_Df", *rows), images=3000, n_asked=3)
+    tests = claims.in_turn(records("method order seed asked A_Dr A_Df", *rows), n_asked=3)
     assert the(tests, 0, 1) == pytest.approx([2.0, 2.0, 2.0]) and outcome(tests) == {"requests in turn": HOLDS}
     bare = [(BARE, *row[1:]) for row in rows]
-    assert outcome(claims.in_turn(records("method order seed asked A_Dr A_Df", *rows, *bare), 3000, 3)) == {
+    assert outcome(claims.in_turn(records("method order seed asked A_Dr A_Df", *rows, *bare), 3)) == {
         "requests in turn": NOT_THE_NOISE
     }
 
@@ -226,13 +228,13 @@ def test_a_small_share_is_held_against_the_largest():
     rows = [
         (UNSIR, s, share, a_dr, 0.0) for s in range(3) for share, a_dr in ((0.1, 70.0 + s), (0.3, 75.0 + s), (0.03, 9.0))
     ]
-    tests = claims.small_share(records("method seed share A_Dr A_Df", *rows), 0.1, 1000)
+    tests = claims.small_share(records("method seed share A_Dr A_Df", *rows), 0.1)
     assert the(tests, 0, 1) == [5.0] * 3 and "30 %" in tests[0].criteria[1].what
 
 
 def test_lambda_is_held_against_none():
     rows = [("paper's rates", s, lam, 70.0 + s + 10 * lam, 0.0) for s in range(3) for lam in (0.0, 0.1, 10.0)]
-    tests = claims.penalty(records("rates seed penalty A_Dr A_Df", *rows), 0.1, 1000)
+    tests = claims.penalty(records("rates seed penalty A_Dr A_Df", *rows), 0.1)
     assert the(tests) == pytest.approx([1.0] * 3)
 
 
@@ -240,7 +242,7 @@ def test_unsir_is_held_against_those_that_see_what_it_sees_at_their_own_settings
     subset, a_dr = "retain subset", {"UNSIR": 70.0, "No noise": 99.0, "NoT (subset)": 72.0, "More retain": 99.0}
     rows = [(m, subset, s, value + s, 0.5) for m, value in a_dr.items() for s in range(3)]
     rows += [("Bias shift", "none", 0, 95.0, 0.0), ("SalUn", "forget set and all retain", 0, 95.0, 0.0)]
-    (test,) = claims.keeps_as_much(records("method access seed A_Dr A_Df", *rows), 1000)
+    (test,) = claims.keeps_as_much(records("method access seed A_Dr A_Df", *rows))
     assert test.tested == "UNSIR keeps as much as NoT (subset)"
     assert the([test]) == [0.5] * 3 and the([test], 0, 1) == [2.0] * 3
 
@@ -270,20 +272,21 @@ def test_healing_is_the_gain_after_the_first_pass():
         for s in range(3)
         for n in (0, 1, 5)
     ]
-    tests = claims.heals(records("rates method seed passes A_Dr A_Df", *rows), 1000)
+    tests = claims.heals(records("rates method seed passes A_Dr A_Df", *rows))
     assert the(tests) == [4.0, 8.0, 12.0]
 
 
-def test_one_slip_is_enough_and_none_needs_all():
-    def switched(change: float) -> pd.DataFrame:
-        rows = [
-            ("[0]", "0.02, 0.01", sw, "after repair", s, 70.0 + s + d, 0.0)
-            for s in range(3)
-            for sw, d in (("as released", 0.0), ("own labels", change))
-        ]
-        return records("forget rates switch stage seed A_Dr A_Df", *rows)
+def switched(change: float) -> pd.DataFrame:
+    rows = [
+        ("[0]", "0.02, 0.01", sw, "after repair", s, 70.0 + s + d, 0.0)
+        for s in range(3)
+        for sw, d in (("as released", 0.0), ("own labels", change))
+    ]
+    return records("forget rates switch stage seed A_Dr A_Df", *rows)
 
-    verdicts = [judge(claims.slips(switched(change)))[0]["verdict"] for change in (-5.0, 0.1)]
+
+def test_one_slip_is_enough_and_none_needs_all():
+    verdicts = [judge(claims.slips(switched(change), 1000, 10))[0]["verdict"] for change in (-5.0, 0.1)]
     assert verdicts == [HOLDS, FAILS]
 
 
@@ -368,7 +371,7 @@ def test_presets_are_judged_in_every_place_against_its_own_original():
 
 def test_the_noise_is_judged_on_each_request():
     both = pd.concat([PAIRS.assign(n_forget=n) for n in (1, 4)])
-    tested = [test.tested.split("(")[1] for test in claims.noise_matters(both, 100)]
+    tested = [test.tested.split("(")[1] for test in claims.noise_matters(both, 100, 10)]
     assert tested == ["1 forgotten)", "1 forgotten)", "4 forgotten)", "4 forgotten)"]
 
 
@@ -377,6 +380,41 @@ def test_near_the_original_needs_both():
     (line,) = judge([claims.stays_near(frame, "best")])
     assert line["verdict"] == HOLDS
     assert judge([claims.stays_near(frame.assign(A_Df=50.0), "best")])[0]["verdict"] == FAILS
+
+
+# Each accuracy rests on images of its own
+
+
+def test_one_image_weighs_less_in_the_accuracy_of_more_of_them():
+    assert claims.one_of(images=100, classes=10, n_forget=2) == (0.125, 0.5)  # of 800, of 200
+    test = Samples(torch.zeros(8, 1, 2, 2), torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]), 4)
+    assert claims.one_image(test, [3]) == (100 / 6, 50.0)
+
+
+EVERYWHERE = {column: NAN for column in "rates order asked share penalty passes".split()} | {"access": "retain subset"}
+STEP = claims.Step(A_Dr=0.25, A_Df=4.0)
+STEPPED = {
+    "in_turn": lambda f: claims.in_turn(f, 3, STEP),
+    "small_share": lambda f: claims.small_share(f, 0.1, STEP),
+    "penalty": lambda f: claims.penalty(f.drop(columns="method"), 0.1, STEP),
+    "heals": lambda f: claims.heals(f, STEP),
+    "noise_keeps": lambda f: [claims.noise_keeps(f, "", STEP)],
+    "noise_takes": lambda f: [claims.noise_takes(f, "", STEP)],
+    "keeps_as_much": lambda f: claims.keeps_as_much(pd.concat([f, f[:1].assign(method="NoT")]), STEP),
+    "rates": lambda f: claims.rates(f, UNTOUCHED, [0.02, 0.1], STEP),
+    "stays_near": lambda f: [claims.stays_near(f, "", STEP)],
+    "presets": lambda f: claims.presets(f.assign(settings=None, place="here"), STEP),
+    "slips": lambda f: claims.slips(switched(0.0), images=25, classes=17),
+}
+
+
+@pytest.mark.parametrize("name", STEPPED)
+def test_no_spread_is_less_than_one_image_of_those_that_an_accuracy_is_over(name):
+    criteria = [
+        c for test in STEPPED[name](PAIRS.drop_duplicates(["method", "seed"]).assign(**EVERYWHERE)) for c in test.criteria
+    ]
+    assert criteria and {c.step for c in criteria if "A_Dr" in c.what} <= {STEP.A_Dr}
+    assert {c.step for c in criteria if "A_Dr" not in c.what} <= {STEP.A_Df}
 
 
 # Hostile records

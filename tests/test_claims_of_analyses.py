@@ -111,7 +111,7 @@ def test_one_more_retrained_model(unsir, between, verdict):
 
 def test_a_share_below_one_percent_is_shown_as_it_is():
     small, large = (rows(A_Dr=[70.0] * 3, A_Df=[0.0] * 3).assign(share=share) for share in (0.004, 0.3))
-    tests = claims.small_share(pd.concat([small, large]), 0.004, 1000)
+    tests = claims.small_share(pd.concat([small, large]), 0.004)
     assert [t.tested for t in tests] == [f"0.4 % of the retain data is enough ({rate})" for rate in claims.RATES]
     assert [c.what for c in tests[0].criteria] == ["A_Df with 0.4 %", "A_Dr less than with 30 %"]
 

@@ -49,7 +49,7 @@ def test_one_image_may_undo_equal_changes_of_a_slip():
         for switch in ("as released", "own labels", "random draw")
         for seed in range(3)
     ]
-    verdicts = [judge(claims.slips(pd.DataFrame(rows), step))[0]["verdict"] for step in (0.1, 10.0)]
+    verdicts = [judge(claims.slips(pd.DataFrame(rows), images, 10))[0]["verdict"] for images in (1000, 10)]
     assert verdicts == ["does not hold", "undecided"]
 
 

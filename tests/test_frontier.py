@@ -31,7 +31,7 @@ METHODS = ("UNSIR", "No noise")
 
 
 def test_at_its_own_best_each_method_has_its_pair_and_its_distance_by_hand():
-    table = frontier.beside(GRID, claims.at_best, METHODS, ("UNSIR", "A_Dr"), images=100)
+    table = frontier.beside(GRID, claims.at_best, METHODS, ("UNSIR", "A_Dr"), images=100, classes=10)
     unsir, bare = table.to_numpy().tolist()
     assert unsir == ["1", "UNSIR", "0.001 and 0.0003", "92.0 ± 2.0", "0.0 ± 0.0", ""]
     # 10, 11 and 12 points: mean 11, sd 1, t(2) = 4.303, so 11 ± 4.303 / sqrt(3) = 2.484
@@ -40,7 +40,7 @@ def test_at_its_own_best_each_method_has_its_pair_and_its_distance_by_hand():
 
 
 def test_at_equal_rates_all_stand_at_the_pair_that_tells_most():
-    table = frontier.beside(GRID, frontier.at_telling_pair, METHODS, ("No noise", "A_Df"), images=100)
+    table = frontier.beside(GRID, frontier.at_telling_pair, METHODS, ("No noise", "A_Df"), images=100, classes=10)
     assert list(table["impair and repair rate"]) == ["0.001 and 0.0003"] * 2
     # 40, 50 and 60 points: mean 50, sd 10
     assert list(table["A_Df: No noise minus this (points)"]) == ["+50.0 [+25.2, +74.8]", ""]
@@ -49,7 +49,7 @@ def test_at_equal_rates_all_stand_at_the_pair_that_tells_most():
 @pytest.mark.parametrize("select", [claims.at_best, frontier.at_telling_pair])
 def test_a_method_that_never_forgets_or_was_not_run_has_no_line_of_numbers(select):
     never = records(UNSIR={LOW: ((90, 92, 94), (30, 30, 30))})
-    table = frontier.beside(never, select, METHODS, ("UNSIR", "A_Dr"), images=100)
+    table = frontier.beside(never, select, METHODS, ("UNSIR", "A_Dr"), images=100, classes=10)
     assert table.iloc[:, 2:].to_numpy().tolist() == [["none", "", "", ""]] * 2
 
 

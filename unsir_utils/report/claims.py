@@ -6,6 +6,7 @@ Records are the long tables that the notebooks save: one row a method, setting a
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from ..engine.samples import Samples
 from ..settings import best_record
 from .judge import Criterion, Test, added_by_noise
 from .paper import claims
@@ -23,6 +25,27 @@ BOTH = {rate: (f"UNSIR ({rate})", f"No noise ({rate})") for rate in RATES}  # wi
 BASELINES = ("FineTune", "NegGrad", "Fisher")
 OTHER_IMAGES = ("Unlearned noise", "Blank images", "More retain")
 FORGOTTEN = 1.0  # %: an A_Df of at most this is "about 0" in every claim
+
+
+class Step(NamedTuple):
+    """The least by which each accuracy can move, in %, see `judge.interval`."""
+
+    A_Dr: float = 0.0
+    A_Df: float = 0.0
+
+
+ANY = Step()
+
+
+def one_image(test: Samples, forget: Sequence[int]) -> Step:
+    """What one test image weighs in the accuracy that it is part of."""
+    gone = len(test.only(forget))
+    return Step(100 / (len(test) - gone), 100 / gone)
+
+
+def one_of(images: int, classes: int, n_forget: int) -> Step:
+    """`one_image` where only the counts are at hand. images: test images a class."""
+    return Step(100 / (images * (classes - n_forget)), 100 / (images * n_forget))
 
 
 def values(records: pd.DataFrame, metric: str, **where: object) -> pd.Series:
@@ -102,11 +125,11 @@ def tables(records: pd.DataFrame, cap: int, images: Size, classes: Size) -> list
         `cap`). images: test images a class, of `classes`.
     """
     tests, parts, networks = [], _rows(records, images, classes), records.groupby("network", sort=False)
-    coarsest = {f.network: f.step["A_Dr"] for f in sorted(parts, key=lambda f: f.n_forget)}
+    coarsest = {f.network: f.step.A_Dr for f in sorted(parts, key=lambda f: f.n_forget)}
     for rate, both in BOTH.items():
         places = [(f", {f.network}{f.place}", f) for f in parts]
-        one = [forgets(place, f.part, *both, step=f.step["A_Df"], told=["Masked logits"]) for place, f in places]
-        two = [keeps(place, f.part, *both, step=f.step["A_Dr"]) for place, f in places]
+        one = [forgets(place, f.part, *both, step=f.step.A_Df, told=["Masked logits"]) for place, f in places]
+        two = [keeps(place, f.part, *both, step=f.step.A_Dr) for place, f in places]
         three = [c for place, f in places for c in relearning(place, f.part, *both, cap)]
         nearer = [c for name, part in networks for c in trend(name, part, both, coarsest[name])]
         tests += [Test(1, f"A_Df is about 0 ({rate})", one), Test(2, f"A_Dr stays near the original's ({rate})", two)]
@@ -116,21 +139,20 @@ def tables(records: pd.DataFrame, cap: int, images: Size, classes: Size) -> list
 
 
 class _Row(NamedTuple):
-    """A row of a table: its records, and what one test image weighs in each accuracy, in %."""
+    """A row of a table, and its records."""
 
     network: str
     n_forget: int
     place: str
     part: pd.DataFrame
-    step: dict[str, float]
+    step: Step
 
 
 def _rows(records: pd.DataFrame, images: Size, classes: Size) -> list[_Row]:
     found = []
     for (name, n), part in records.groupby(["network", "n_forget"], sort=False):
         each, of = (size[name] if isinstance(size, dict) else size for size in (images, classes))
-        step = {"A_Dr": 100 / (each * (of - n)), "A_Df": 100 / (each * n)}
-        found.append(_Row(name, n, f", {n} of {of}", part, step))
+        found.append(_Row(name, n, f", {n} of {of}", part, one_of(each, of, n)))
     return found
 
 
@@ -143,7 +165,7 @@ def noise_adds(records: pd.DataFrame, images: Size, classes: Size) -> pd.DataFra
     for rate, both in BOTH.items():
         for f in _rows(records, images, classes):
             line = {"network": f.network, "#forget": str(f.n_forget), "rates": rate}
-            for metric, step in f.step.items():
+            for metric, step in f.step._asdict().items():
                 criterion = compared(metric, by_method(f.part, metric), both, "at most", 0, step=step)
                 line[metric] = added_by_noise(criterion)
             lines.append(line)
@@ -199,8 +221,8 @@ def works_on_each(
         why_not = "" if accuracy >= wanted else f"the original gets {accuracy:.1f} % right, {wanted} % are needed"
         own = [f for f in rows if f.network == name]
         for rate, both in BOTH.items():
-            found = [forgets(f.place, f.part, *both, step=f.step["A_Df"]) for f in own]
-            found += [keeps(f.place, f.part, *both, step=f.step["A_Dr"]) for f in own]
+            found = [forgets(f.place, f.part, *both, step=f.step.A_Df) for f in own]
+            found += [keeps(f.place, f.part, *both, step=f.step.A_Dr) for f in own]
             tests.append(Test(8, f"works on {name} ({rate})", found, why_not=why_not))
     return tests
 
@@ -279,13 +301,13 @@ def any_number(records: pd.DataFrame, images: int) -> list[Test]:
     return tests
 
 
-def in_turn(records: pd.DataFrame, images: int, n_asked: int) -> list[Test]:
-    """Claim C. records: method, order, asked (classes so far), A_Dr, A_Df. images: forget test images."""
-    last, tests, step = records[records.asked == n_asked], [], 100 / images
+def in_turn(records: pd.DataFrame, n_asked: int, step: Step = ANY) -> list[Test]:
+    """Claim C. records: method, order, asked (classes so far), A_Dr, A_Df; n_asked: classes in all."""
+    last, tests = records[records.asked == n_asked], []
     turns, once = (last[last.order == order] for order in ("one after another", "all at once"))
     for rate, both in BOTH.items():
-        gone = forgets(" after the last request", turns, *both, step=step)
-        cost = gains("A_Dr less than at once", once, turns, "at most", "C", step, both)
+        gone = forgets(" after the last request", turns, *both, step=step.A_Df)
+        cost = gains("A_Dr less than at once", once, turns, "at most", "C", step.A_Dr, both)
         tests.append(Test("C", f"requests in turn ({rate})", [gone, cost]))
     return tests
 
@@ -343,38 +365,38 @@ def like_retrained(records: pd.DataFrame) -> list[Test]:
     return tests
 
 
-def small_share(records: pd.DataFrame, share: float, images: int) -> list[Test]:
-    """Claim G. records: method, share (of the retain data), A_Dr, A_Df; share: the claim's. images: forget test images."""
+def small_share(records: pd.DataFrame, share: float, step: Step = ANY) -> list[Test]:
+    """Claim G. records: method, share (of the retain data), A_Dr, A_Df; share: the claim's."""
     small, large = records[records.share == share], records[records.share == records.share.max()]
     little, much = f"{100 * share:g} %", f"{100 * records.share.max():g} %"
-    tests, step = [], 100 / images
+    tests = []
     for rate, both in BOTH.items():
-        gone = forgets(f" with {little}", small, *both, step=step)
-        cost = gains(f"A_Dr less than with {much}", large, small, "at most", "G", step, both)
+        gone = forgets(f" with {little}", small, *both, step=step.A_Df)
+        cost = gains(f"A_Dr less than with {much}", large, small, "at most", "G", step.A_Dr, both)
         tests.append(Test("G", f"{little} of the retain data is enough ({rate})", [gone, cost]))
     return tests
 
 
-def penalty(records: pd.DataFrame, papers: float, images: int) -> list[Test]:
-    """Claim H. records: rates, penalty (lambda), seed, A_Dr, A_Df; papers: its lambda. images: forget test images."""
-    tests, step, bound = [], 100 / images, claims()["H"]["threshold"]
+def penalty(records: pd.DataFrame, papers: float, step: Step = ANY) -> list[Test]:
+    """Claim H. records: rates, penalty (lambda), seed, A_Dr, A_Df; papers: its lambda."""
+    tests, bound = [], claims()["H"]["threshold"]
     for rate in RATES:
         part = records[records["rates"] == rate].rename(columns={"penalty": "method"})
         more = -lost(part, papers, of=0.0)
-        gain = Criterion(f"A_Dr more at lambda {papers:g} than at 0", more, "at least", bound, "points", step=step)
-        gone = forgets(f" at lambda {papers:g}", part, papers, step=step)
+        gain = Criterion(f"A_Dr more at lambda {papers:g} than at 0", more, "at least", bound, "points", step=step.A_Dr)
+        gone = forgets(f" at lambda {papers:g}", part, papers, step=step.A_Df)
         tests.append(Test("H", f"lambda {papers:g} helps ({rate})", [gain, gone]))
     return tests
 
 
-def heals(records: pd.DataFrame, images: int) -> list[Test]:
-    """Claim I. records: rates, method, passes (of repair), A_Dr, A_Df. images: forget test images."""
-    most, tests, step, methods = records.passes.max(), [], 100 / images, ("UNSIR", "No noise")
+def heals(records: pd.DataFrame, step: Step = ANY) -> list[Test]:
+    """Claim I. records: rates, method, passes (of repair), A_Dr, A_Df."""
+    most, tests, methods = records.passes.max(), [], ("UNSIR", "No noise")
     for rate in RATES:
         part = records[records["rates"] == rate]
         one, last = part[part.passes == 1], part[part.passes == most]
-        gain = gains(f"A_Dr more after {most} repair passes than after 1", last, one, "at least", "I", step, methods)
-        gone = forgets(f" after {most}", last, *methods, step=step)
+        gain = gains(f"A_Dr more after {most} repair passes than after 1", last, one, "at least", "I", step.A_Dr, methods)
+        gone = forgets(f" after {most}", last, *methods, step=step.A_Df)
         tests.append(Test("I", f"more repair heals further ({rate})", [gain, gone]))
     return tests
 
@@ -382,16 +404,17 @@ def heals(records: pd.DataFrame, images: int) -> list[Test]:
 NO_SLIP = ("as released", "random draw", "No noise")
 
 
-def slips(records: pd.DataFrame, step: float = 0.0) -> list[Test]:
-    """Question J, a test for each request and pair of rates. records: forget, rates, switch, stage, seed, A_Dr, A_Df.
+def slips(records: pd.DataFrame, images: int, classes: int) -> list[Test]:
+    """Question J, a test for each request and pair of rates.
 
-    step: see `judge.interval`. What `NO_SLIP` names is no departure from the paper.
+    records: forget (a list, as text), rates, switch, stage, seed, A_Dr, A_Df. images: test images a class, of
+    `classes`. What `NO_SLIP` names is no departure from the paper.
     """
     tests, after = [], records[records.stage == "after repair"].rename(columns={"switch": "method"})
     for (forget, rates), part in after.groupby(["forget", "rates"], sort=False):
-        found = []
+        found, steps = [], one_of(images, classes, len(json.loads(forget)))
         for switch in [s for s in dict.fromkeys(part.method) if s not in NO_SLIP]:
-            for metric in ("A_Dr", "A_Df"):
+            for metric, step in steps._asdict().items():
                 change = values(part, metric, method=switch) - values(part, metric, method="as released")
                 what = f"{metric}, {switch}"
                 found.append(Criterion(what, change, "beyond", claims()["J"]["threshold"], "points", step=step))
@@ -438,7 +461,7 @@ def telling_pair(records: pd.DataFrame) -> tuple[float, float] | None:
     return None if gap.empty else gap.idxmax()
 
 
-def noise_takes(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:
+def noise_takes(records: pd.DataFrame, what: str, step: Step = ANY) -> Test:
     """Claim 9 at equal rates: at the pair that validation data name.
 
     records: as for `best_pairs`, with methods UNSIR, No noise and other images, and seed, A_Df. Only where the passes alone
@@ -453,7 +476,9 @@ def noise_takes(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:
     erased = []
     if pair:
         name = f"A_Df taken beyond the passes alone, at {pair[0]:g} and {pair[1]:g}"
-        taken = compared(name, lambda m: gone("No noise") - gone(m), ["UNSIR"], "at least", bound, step=step, images=others)
+        taken = compared(
+            name, lambda m: gone("No noise") - gone(m), ["UNSIR"], "at least", bound, step=step.A_Df, images=others
+        )
         erased = [taken]
     most = f"{left.max():.1f} % of the class on validation data"
     nothing = f"the passes alone leave at most {most}: less than {bound} points to take"
@@ -461,49 +486,49 @@ def noise_takes(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:
     return Test(9, f"the noise erases what the passes alone leave ({what})", erased, why_not=why_not)
 
 
-def noise_keeps(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:
+def noise_keeps(records: pd.DataFrame, what: str, step: Step = ANY) -> Test:
     """Claim 9, each condition at its own best rates. records: as for `best_pairs`, with seed, A_Dr, A_Df."""
     top, bound = at_best(records), claims()[9]["at_best"]
     rivals = [m for m in ("No noise", *OTHER_IMAGES) if (records.method == m).any()]
     ahead = [
-        Criterion(f"A_Dr more than with {m.lower()}", -lost(top, "UNSIR", of=m), "at least", bound, "points", step=step)
+        Criterion(f"A_Dr more than with {m.lower()}", -lost(top, "UNSIR", of=m), "at least", bound, "points", step=step.A_Dr)
         for m in rivals
     ]
-    gone = forgets(" of UNSIR", top, "UNSIR", step=step)
+    gone = forgets(" of UNSIR", top, "UNSIR", step=step.A_Df)
     return Test(9, f"at its best rates it keeps more than any control ({what})", [*ahead, gone])
 
 
-def noise_matters(records: pd.DataFrame, images: int) -> list[Test]:
+def noise_matters(records: pd.DataFrame, images: int, classes: int) -> list[Test]:
     """Claim 9 on each request. records: as for `best_pairs`, with n_forget, seed, A_Dr, A_Df; images: test ones a class."""
     tests = []
     for n, part in records.groupby("n_forget", sort=False):
-        what, step = f"{n} forgotten", 100 / (images * n)
+        what, step = f"{n} forgotten", one_of(images, classes, n)
         tests += [noise_takes(part, what, step), noise_keeps(part, what, step)]
     return tests
 
 
-def stays_near(records: pd.DataFrame, what: str, step: float = 0.0) -> Test:
+def stays_near(records: pd.DataFrame, what: str, step: Step = ANY) -> Test:
     """Question K. records: method (UNSIR, No noise, Original, Masked logits), A_Dr, A_Df at the settings under test."""
     both, told = ("UNSIR", "No noise"), ["Masked logits"]
-    near = keeps("", records, *both, claim="K", step=step, told=told)
-    return Test("K", what, [near, forgets("", records, *both, step=step, told=told)])
+    near = keeps("", records, *both, claim="K", step=step.A_Dr, told=told)
+    return Test("K", what, [near, forgets("", records, *both, step=step.A_Df, told=told)])
 
 
-def keeps_as_much(records: pd.DataFrame, images: int) -> list[Test]:
+def keeps_as_much(records: pd.DataFrame, step: Step = ANY) -> list[Test]:
     """Question M, a test a method that sees a subset of the retain data as UNSIR does, whose control no noise is.
 
-    records: method, access, seed, A_Dr, A_Df; images: forget test images.
+    records: method, access, seed, A_Dr, A_Df.
     """
-    step, bound, both = 100 / images, claims()["M"]["threshold"], ("UNSIR", "No noise")
+    bound, both = claims()["M"]["threshold"], ("UNSIR", "No noise")
     alike = records.method[records.access == "retain subset"].unique()
-    tests, gone = [], forgets("", records, *both, step=step)
+    tests, gone = [], forgets("", records, *both, step=step.A_Df)
     for rival in [name for name in alike if name not in (*both, "Released", *OTHER_IMAGES)]:
-        less = compared(f"A_Dr less than {rival}", partial(lost, records, of=rival), both, "at most", bound, step=step)
+        less = compared(f"A_Dr less than {rival}", partial(lost, records, of=rival), both, "at most", bound, step=step.A_Dr)
         tests.append(Test("M", f"UNSIR keeps as much as {rival}", [gone, less]))
     return tests
 
 
-def presets(records: pd.DataFrame, step: float = 0.0) -> list[Test]:
+def presets(records: pd.DataFrame, step: Step = ANY) -> list[Test]:
     """Question K for the best and the fast settings, wherever they are confirmed.
 
     records: method, place, settings (missing for what has none: Original, Masked logits), seed, A_Dr, A_Df.
@@ -516,7 +541,7 @@ def presets(records: pd.DataFrame, step: float = 0.0) -> list[Test]:
     return tests
 
 
-def rates(records: pd.DataFrame, originals: pd.DataFrame, papers: Sequence[float], step: float = 0.0) -> list[Test]:
+def rates(records: pd.DataFrame, originals: pd.DataFrame, papers: Sequence[float], step: Step = ANY) -> list[Test]:
     """Claim E, and question K at the grid's best pair.
 
     records: as for `best_pairs`, of UNSIR and No noise, with seed, A_Dr, A_Df; originals: Original and Masked logits;
@@ -525,8 +550,8 @@ def rates(records: pd.DataFrame, originals: pd.DataFrame, papers: Sequence[float
     ours, bound = records[records.method == "UNSIR"], claims()["E"]["threshold"]
     paper, top = at_pair(ours, papers), at_best(ours)
     less = values(top, "A_Dr") - values(paper, "A_Dr") if len(top) else values(paper, "A_Dr") * np.nan
-    cost = Criterion("A_Dr less than at the best pair", less, "at most", bound, "points", step=step)
-    gone = forgets(" at the paper's pair", paper, "UNSIR", step=step)
+    cost = Criterion("A_Dr less than at the best pair", less, "at most", bound, "points", step=step.A_Dr)
+    gone = forgets(" at the paper's pair", paper, "UNSIR", step=step.A_Df)
     near = stays_near(pd.concat([at_best(records), originals]), "the best pair of the grid", step)
     return [Test("E", "impair {:g}, repair {:g}".format(*papers), [gone, cost]), near]
 
@@ -549,7 +574,7 @@ def recoverable(records: pd.DataFrame, step: float) -> list[Test]:
 
 def choice_lands(records: pd.DataFrame) -> list[Test]:
     """Question N. records: of `workshop.choices`: network, asked, method, A_Dr, A_Df, images (forget test images)."""
-    step = 100 / records.images.min()
+    step = 100 / records.images.min()  # of A_Dr, too: how many images it is over, the records do not say
     by = records.rename(columns={"seed": "drawn", "network": "trained", "asked": "seed"})
     gone = forgets("", by, "forget()", step=step, told=["Masked logits"])
     near = keeps("", by, "forget()", claim="N", step=step, told=["Masked logits"])

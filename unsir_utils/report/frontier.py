@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from . import plots
-from .claims import FORGOTTEN, PAIR, at_pair, telling_pair, values
+from .claims import FORGOTTEN, PAIR, at_pair, one_of, telling_pair, values
 from .judge import interval
 from .tables import mean_std
 
@@ -31,21 +31,27 @@ def at_telling_pair(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def beside(
-    records: pd.DataFrame, select: Select, methods: Sequence[str], reference: tuple[str, str], images: int
+    records: pd.DataFrame,
+    select: Select,
+    methods: Sequence[str],
+    reference: tuple[str, str],
+    images: int,
+    classes: int,
 ) -> pd.DataFrame:
     """A line a request and method: its pair of rates, A_Dr and A_Df there, and how far the reference is above it.
 
     select: takes a request's records, leaves those at one pair of rates a method (`claims.at_best`, `at_telling_pair`).
     reference: a method and a metric; the last column is its metric minus the line's, in points, paired by replicate, with
-        its 95 % interval. images: test images a class. Other cells are mean ± standard deviation over the replicates.
+        its 95 % interval. images: test images a class, of `classes`.
+    Other cells are mean ± standard deviation over the replicates.
     """
     (other, metric), lines = reference, []
     for n, request in records.groupby("n_forget", sort=False):
-        selected = select(request)
+        selected, step = select(request), getattr(one_of(images, classes, n), metric)
         for method in methods:
             own = selected[selected.method == method]
             above = values(selected, metric, method=other) - values(own, metric)
-            told = interval(above, step=100 / (images * n)).text(sign="+") if len(own) and method != other else ""
+            told = interval(above, step=step).text(sign="+") if len(own) and method != other else ""
             pair = next(own[PAIR].itertuples(index=False, name=None), None)
             lines.append([str(n), method, named(pair), mean_std(own.A_Dr), mean_std(own.A_Df), told])
     last = f"{metric}: {other} minus this (points)"

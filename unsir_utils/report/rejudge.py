@@ -27,16 +27,24 @@ TEST_IMAGES = {"cifar10": 1000, "cifar100": 100, "shapes": DRAWN_FOR_TEST, "face
 CLASSES = {"cifar10": 10, "cifar100": 100, "olivetti": 40}
 
 
+def _size(data: dict) -> tuple[int, int]:
+    """(test images a class, classes) of the arguments of `data.load`."""
+    return TEST_IMAGES[data["name"]], CLASSES.get(data["name"]) or data["n_classes"]
+
+
 def images_of(p: dict) -> int:
     """Test images a class of a notebook's data."""
-    return TEST_IMAGES[p["data"]["name"]]
+    return _size(p["data"])[0]
+
+
+def _step(p: dict, n_forget: int) -> claims.Step:
+    return claims.one_of(*_size(p["data"]), n_forget)
 
 
 def _sizes(p: dict) -> tuple[dict[str, int], dict[str, int]]:
-    """(test images a class, classes), each by network: 02's have data of their own."""
-    data = {name: p["data"].get(name, p["data"]) for name in p["recipes"]}
-    classes = {name: CLASSES.get(of["name"]) or of["n_classes"] for name, of in data.items()}
-    return {name: TEST_IMAGES[of["name"]] for name, of in data.items()}, classes
+    """`_size`, each of the two by network: 02's have data of their own."""
+    each = {name: _size(p["data"].get(name, p["data"])) for name in p["recipes"]}
+    return {name: images for name, (images, _) in each.items()}, {name: classes for name, (_, classes) in each.items()}
 
 
 def _table(read: Records, p: dict) -> list[Test]:
@@ -59,17 +67,16 @@ def _forgotten(p: dict) -> int:
 
 def _in_turn(read: Records, p: dict) -> list[Test]:
     asked = sum(map(len, p["requests"]))
-    return claims.in_turn(read("records"), images_of(p) * asked, asked)
+    return claims.in_turn(read("records"), asked, _step(p, asked))
 
 
 def _todays_methods(read: Records, p: dict) -> list[Test]:
     records, first = read("records"), p["requests"][0]
-    return claims.keeps_as_much(records[records.forgotten == str(first)], images_of(p) * len(first))
+    return claims.keeps_as_much(records[records.forgotten == str(first)], _step(p, len(first)))
 
 
 def _rates(read: Records, p: dict) -> list[Test]:
-    step = 100 / _forgotten(p)
-    return claims.rates(read("records"), read("originals"), tuple(PAPER_RATES.values()), step)
+    return claims.rates(read("records"), read("originals"), tuple(PAPER_RATES.values()), _step(p, len(p["forget"])))
 
 
 JUDGED: dict[str, Callable[[Records, dict], list[Test]]] = {
@@ -83,14 +90,14 @@ JUDGED: dict[str, Callable[[Records, dict], list[Test]]] = {
     "08_gradcam": lambda read, p: claims.looks_away(read("records")),
     "09_learning_rates": _rates,
     "10_gold_standard": lambda read, p: claims.like_retrained(read("records")),
-    "11_retain_share": lambda read, p: claims.small_share(read("records"), p["share_of_claim"], _forgotten(p)),
-    "12_noise_penalty": lambda read, p: claims.penalty(read("records"), p["paper_penalty"], _forgotten(p)),
-    "13_repair_steps": lambda read, p: claims.heals(read("records"), _forgotten(p)),
-    "14_released_code": lambda read, p: claims.slips(read("records"), 100 / images_of(p)),
-    "15_how_little": lambda read, p: claims.presets(read("confirmed_records"), 100 / images_of(p)),
+    "11_retain_share": lambda read, p: claims.small_share(read("records"), p["share_of_claim"], _step(p, len(p["forget"]))),
+    "12_noise_penalty": lambda read, p: claims.penalty(read("records"), p["paper_penalty"], _step(p, len(p["forget"]))),
+    "13_repair_steps": lambda read, p: claims.heals(read("records"), _step(p, len(p["forget"]))),
+    "14_released_code": lambda read, p: claims.slips(read("records"), *_size(p["data"])),
+    "15_how_little": lambda read, p: claims.presets(read("confirmed_records"), _step(p, 1)),
     "19_todays_methods": _todays_methods,
     "20_your_own_model": lambda read, p: claims.choice_lands(read("records")),
-    "16_does_the_noise_matter": lambda read, p: claims.noise_matters(read("records"), images_of(p)),
+    "16_does_the_noise_matter": lambda read, p: claims.noise_matters(read("records"), *_size(p["data"])),
     "18_what_is_left": lambda read, p: claims.recoverable(read("records"), 100 / _forgotten(p)),
 }
 
