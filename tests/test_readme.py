@@ -1,3 +1,5 @@
+import json
+
 import pandas as pd
 import pytest
 
@@ -70,6 +72,23 @@ def test_a_part_of_the_paper_counts_its_rows_networks_and_seeds(tmp_path, monkey
     assert told == "2 of 3 rows (forgetting 1, 4): 1 network, 2 seeds; 1 network, 1 seed below the first row"
     assert readme._measured("laptop", part | {"rows": [1]}) == "1 of 1 rows (forgetting 1): 1 network, 2 seeds"
     assert readme._measured("laptop", part | {"network": "C"}) == readme._measured("laptop", {"notebook": "02_y"}) == "no"
+
+
+def test_what_ran_on_what_is_read_from_the_runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(readme, "published_root", lambda: tmp_path)
+    for name, chip, bfloat16, precision, shown in [
+        ("01_x", "CPU", "true", {}, "A_Df: 1.0 %"),
+        ("02_y", "CPU", "true", {"precision": "auto"}, "A_Df: 9.0 %"),
+        ("03_z", "CPU", "true", {"precision": "float32"}, "A_Df: 1.0 %"),
+        ("04_w", "GPU", "false", {}, "A_Df: 1.0 %"),
+    ]:
+        about = {"environment": {"device": chip, "bfloat16": bfloat16, **precision}}
+        made = {f"numbers/{name}.json": json.dumps(about), f"tables/{name}_findings.csv": "measured\nA_Df: 1.0 %\n"}
+        for file, text in {**made, f"{name}.ipynb": json.dumps({"shown": shown})}.items():
+            (tmp_path / "laptop" / file).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "laptop" / file).write_text(text)
+    lines = readme.ran_on("laptop").splitlines()[2:]
+    assert lines == ["| CPU | bfloat16 | 01, 02 | 02 |", "| CPU | float32 | 03 |  |", "| GPU | float32 | 04 |  |"]
 
 
 def test_a_part_is_replaced_and_the_rest_stays(tmp_path, monkeypatch):

@@ -6,8 +6,10 @@ python -m unsir_utils.report.readme
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +22,7 @@ from .links import relocated, to_copies
 
 PROFILES = ["laptop", "quick"]  # of the overview of the notebooks; the sentences and the grid are on the first
 PAGES = [Path("README.md"), Path("results/README.md")]
+FINDINGS = "_findings"
 PART = re.compile(r"(<!-- from (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -44,6 +47,7 @@ def generated() -> dict[str, str]:
         "groups.md": groups(),
         "findings.md": "\n".join(f"- {line}" for line in said),
         "stands.md": stands(PROFILES[0]),
+        "ran_on.md": ran_on(PROFILES[0]),
     }
 
 
@@ -126,6 +130,31 @@ def _replicates(records: pd.DataFrame) -> str:
     networks, seeds = own.ngroups, own.seed.nunique().max() if "seed" in records else 1
     each = f"{seeds} seed{'s' if seeds > 1 else ''}"
     return f"{networks} networks, {each} each" if networks > 1 else f"1 network, {each}"
+
+
+def ran_on(profile: str) -> str:
+    """On what and in which precision the notebooks that judge ran, and whose executed copies show older verdicts."""
+    groups, folder = defaultdict(list), published_root() / profile
+    for name in sorted(file.stem.removesuffix(FINDINGS) for file in folder.glob(f"tables/*{FINDINGS}.csv")):
+        about = json.loads((folder / "numbers" / f"{name}.json").read_text(encoding="utf-8"))["environment"]
+        rounded = about["bfloat16"] == "true" and about.get("precision") != "float32"
+        groups[about["device"], "bfloat16" if rounded else "float32"].append(name)
+    lines = ["| ran on | in | notebooks | of these, the executed copy shows older verdicts |", "|---|---|---|---|"]
+    for (device, precision), names in groups.items():
+        older = [name for name in names if _shows_older_verdicts(folder, name)]
+        lines.append(f"| {device} | {precision} | {_numbers(names)} | {_numbers(older)} |")
+    return "\n".join(lines)
+
+
+def _shows_older_verdicts(folder: Path, name: str) -> bool:
+    """Whether the findings of a notebook were judged anew since its executed copy was made."""
+    shown, judged = folder / f"{name}.ipynb", pd.read_csv(folder / "tables" / f"{name}{FINDINGS}.csv").measured
+    return not all(json.dumps(line)[1:-1] in shown.read_text(encoding="utf-8") for line in judged)
+
+
+def _numbers(names: list[str]) -> str:
+    """ "01, 02": notebooks by the number that each name begins with."""
+    return ", ".join(name[:2] for name in names)
 
 
 def main() -> None:
