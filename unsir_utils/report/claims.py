@@ -34,7 +34,7 @@ class Step(NamedTuple):
     A_Df: float = 0.0
 
 
-ANY = Step()
+NO_STEP = Step()
 
 
 def one_image(test: Samples, forget: Sequence[int]) -> Step:
@@ -301,7 +301,7 @@ def any_number(records: pd.DataFrame, images: int) -> list[Test]:
     return tests
 
 
-def in_turn(records: pd.DataFrame, n_asked: int, step: Step = ANY) -> list[Test]:
+def in_turn(records: pd.DataFrame, n_asked: int, step: Step = NO_STEP) -> list[Test]:
     """Claim C. records: method, order, asked (classes so far), A_Dr, A_Df; n_asked: classes in all."""
     last, tests = records[records.asked == n_asked], []
     turns, once = (last[last.order == order] for order in ("one after another", "all at once"))
@@ -365,7 +365,7 @@ def like_retrained(records: pd.DataFrame) -> list[Test]:
     return tests
 
 
-def small_share(records: pd.DataFrame, share: float, step: Step = ANY) -> list[Test]:
+def small_share(records: pd.DataFrame, share: float, step: Step = NO_STEP) -> list[Test]:
     """Claim G. records: method, share (of the retain data), A_Dr, A_Df; share: the claim's."""
     small, large = records[records.share == share], records[records.share == records.share.max()]
     little, much = f"{100 * share:g} %", f"{100 * records.share.max():g} %"
@@ -377,7 +377,7 @@ def small_share(records: pd.DataFrame, share: float, step: Step = ANY) -> list[T
     return tests
 
 
-def penalty(records: pd.DataFrame, papers: float, step: Step = ANY) -> list[Test]:
+def penalty(records: pd.DataFrame, papers: float, step: Step = NO_STEP) -> list[Test]:
     """Claim H. records: rates, penalty (lambda), seed, A_Dr, A_Df; papers: its lambda."""
     tests, bound = [], claims()["H"]["threshold"]
     for rate in RATES:
@@ -389,7 +389,7 @@ def penalty(records: pd.DataFrame, papers: float, step: Step = ANY) -> list[Test
     return tests
 
 
-def heals(records: pd.DataFrame, step: Step = ANY) -> list[Test]:
+def heals(records: pd.DataFrame, step: Step = NO_STEP) -> list[Test]:
     """Claim I. records: rates, method, passes (of repair), A_Dr, A_Df."""
     most, tests, methods = records.passes.max(), [], ("UNSIR", "No noise")
     for rate in RATES:
@@ -461,7 +461,7 @@ def telling_pair(records: pd.DataFrame) -> tuple[float, float] | None:
     return None if gap.empty else gap.idxmax()
 
 
-def noise_takes(records: pd.DataFrame, what: str, step: Step = ANY) -> Test:
+def noise_takes(records: pd.DataFrame, what: str, step: Step = NO_STEP) -> Test:
     """Claim 9 at equal rates: at the pair that validation data name.
 
     records: as for `best_pairs`, with methods UNSIR, No noise and other images, and seed, A_Df. Only where the passes alone
@@ -486,7 +486,7 @@ def noise_takes(records: pd.DataFrame, what: str, step: Step = ANY) -> Test:
     return Test(9, f"the noise erases what the passes alone leave ({what})", erased, why_not=why_not)
 
 
-def noise_keeps(records: pd.DataFrame, what: str, step: Step = ANY) -> Test:
+def noise_keeps(records: pd.DataFrame, what: str, step: Step = NO_STEP) -> Test:
     """Claim 9, each condition at its own best rates. records: as for `best_pairs`, with seed, A_Dr, A_Df."""
     top, bound = at_best(records), claims()[9]["at_best"]
     rivals = [m for m in ("No noise", *OTHER_IMAGES) if (records.method == m).any()]
@@ -507,14 +507,14 @@ def noise_matters(records: pd.DataFrame, images: int, classes: int) -> list[Test
     return tests
 
 
-def stays_near(records: pd.DataFrame, what: str, step: Step = ANY) -> Test:
+def stays_near(records: pd.DataFrame, what: str, step: Step = NO_STEP) -> Test:
     """Question K. records: method (UNSIR, No noise, Original, Masked logits), A_Dr, A_Df at the settings under test."""
     both, told = ("UNSIR", "No noise"), ["Masked logits"]
     near = keeps("", records, *both, claim="K", step=step.A_Dr, told=told)
     return Test("K", what, [near, forgets("", records, *both, step=step.A_Df, told=told)])
 
 
-def keeps_as_much(records: pd.DataFrame, step: Step = ANY) -> list[Test]:
+def keeps_as_much(records: pd.DataFrame, step: Step = NO_STEP) -> list[Test]:
     """Question M, a test a method that sees a subset of the retain data as UNSIR does, whose control no noise is.
 
     records: method, access, seed, A_Dr, A_Df.
@@ -528,7 +528,7 @@ def keeps_as_much(records: pd.DataFrame, step: Step = ANY) -> list[Test]:
     return tests
 
 
-def presets(records: pd.DataFrame, step: Step = ANY) -> list[Test]:
+def presets(records: pd.DataFrame, step: Step = NO_STEP) -> list[Test]:
     """Question K for the best and the fast settings, wherever they are confirmed.
 
     records: method, place, settings (missing for what has none: Original, Masked logits), seed, A_Dr, A_Df.
@@ -541,7 +541,7 @@ def presets(records: pd.DataFrame, step: Step = ANY) -> list[Test]:
     return tests
 
 
-def rates(records: pd.DataFrame, originals: pd.DataFrame, papers: Sequence[float], step: Step = ANY) -> list[Test]:
+def rates(records: pd.DataFrame, originals: pd.DataFrame, papers: Sequence[float], step: Step = NO_STEP) -> list[Test]:
     """Claim E, and question K at the grid's best pair.
 
     records: as for `best_pairs`, of UNSIR and No noise, with seed, A_Dr, A_Df; originals: Original and Masked logits;
