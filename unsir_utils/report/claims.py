@@ -10,15 +10,17 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from ..engine.samples import Samples
 from ..settings import best_record
 from .judge import Criterion, Test, added_by_noise
 from .paper import claims
+
+if TYPE_CHECKING:  # it imports torch, for which make's small helpers do not wait
+    from ..engine.samples import Samples
 
 RATES = ("paper's rates", "chosen rates")
 BOTH = {rate: (f"UNSIR ({rate})", f"No noise ({rate})") for rate in RATES}  # with and without the noise, as records say
