@@ -386,7 +386,7 @@ def test_near_the_original_needs_both():
 
 
 def test_one_image_weighs_less_in_the_accuracy_of_more_of_them():
-    assert claims.one_of(images=100, classes=10, n_forget=2) == (0.125, 0.5)  # of 800, of 200
+    assert claims.one_image_of(images=100, classes=10, n_forget=2) == (0.125, 0.5)  # of 800, of 200
     test = Samples(torch.zeros(8, 1, 2, 2), torch.tensor([0, 0, 1, 1, 2, 2, 3, 3]), 4)
     assert claims.one_image(test, [3]) == (100 / 6, 50.0)
 

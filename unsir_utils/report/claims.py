@@ -45,7 +45,7 @@ def one_image(test: Samples, forget: Sequence[int]) -> Step:
     return Step(100 / (len(test) - gone), 100 / gone)
 
 
-def one_of(images: int, classes: int, n_forget: int) -> Step:
+def one_image_of(images: int, classes: int, n_forget: int) -> Step:
     """`one_image` where only the counts are at hand. images: test images a class."""
     return Step(100 / (images * (classes - n_forget)), 100 / (images * n_forget))
 
@@ -154,7 +154,7 @@ def _rows(records: pd.DataFrame, images: Size, classes: Size) -> list[_Row]:
     found = []
     for (name, n), part in records.groupby(["network", "n_forget"], sort=False):
         each, of = (size[name] if isinstance(size, dict) else size for size in (images, classes))
-        found.append(_Row(name, n, f", {n} of {of}", part, one_of(each, of, n)))
+        found.append(_Row(name, n, f", {n} of {of}", part, one_image_of(each, of, n)))
     return found
 
 
@@ -414,7 +414,7 @@ def slips(records: pd.DataFrame, images: int, classes: int) -> list[Test]:
     """
     tests, after = [], records[records.stage == "after repair"].rename(columns={"switch": "method"})
     for (forget, rates), part in after.groupby(["forget", "rates"], sort=False):
-        found, steps = [], one_of(images, classes, len(json.loads(forget)))
+        found, steps = [], one_image_of(images, classes, len(json.loads(forget)))
         for switch in [s for s in dict.fromkeys(part.method) if s not in NO_SLIP]:
             for metric, step in steps._asdict().items():
                 change = values(part, metric, method=switch) - values(part, metric, method="as released")
@@ -504,7 +504,7 @@ def noise_matters(records: pd.DataFrame, images: int, classes: int) -> list[Test
     """Claim 9 on each request. records: as for `best_pairs`, with n_forget, seed, A_Dr, A_Df; images: test ones a class."""
     tests = []
     for n, part in records.groupby("n_forget", sort=False):
-        what, step = f"{n} forgotten", one_of(images, classes, n)
+        what, step = f"{n} forgotten", one_image_of(images, classes, n)
         tests += [noise_takes(part, what, step), noise_keeps(part, what, step)]
     return tests
 

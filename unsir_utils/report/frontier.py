@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from . import plots
-from .claims import FORGOTTEN, PAIR, at_pair, one_of, telling_pair, values
+from .claims import FORGOTTEN, PAIR, at_pair, one_image_of, telling_pair, values
 from .judge import interval
 from .tables import mean_std
 
@@ -47,7 +47,7 @@ def beside(
     """
     (other, metric), lines = reference, []
     for n, request in records.groupby("n_forget", sort=False):
-        selected, step = select(request), getattr(one_of(images, classes, n), metric)
+        selected, step = select(request), getattr(one_image_of(images, classes, n), metric)
         for method in methods:
             own = selected[selected.method == method]
             above = values(selected, metric, method=other) - values(own, metric)

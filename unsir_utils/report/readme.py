@@ -148,8 +148,9 @@ def ran_on(profile: str) -> str:
 
 def _shows_older_verdicts(folder: Path, name: str) -> bool:
     """Whether the findings of a notebook were judged anew since its executed copy was made."""
-    shown, judged = folder / f"{name}.ipynb", pd.read_csv(folder / "tables" / f"{name}{FINDINGS}.csv").measured
-    return not all(json.dumps(line)[1:-1] in shown.read_text(encoding="utf-8") for line in judged)
+    shown = (folder / f"{name}.ipynb").read_text(encoding="utf-8")
+    judged = pd.read_csv(folder / "tables" / f"{name}{FINDINGS}.csv").measured
+    return any(json.dumps(line)[1:-1] not in shown for line in judged)
 
 
 def _numbers(names: list[str]) -> str:

@@ -37,8 +37,9 @@ def images_of(p: dict) -> int:
     return _size(p["data"])[0]
 
 
-def _step(p: dict, n_forget: int) -> claims.Step:
-    return claims.one_of(*_size(p["data"]), n_forget)
+def _step(p: dict, n_forget: int | None = None) -> claims.Step:
+    """n_forget: how many classes, those of `forget` unless it is given."""
+    return claims.one_image_of(*_size(p["data"]), n_forget or len(p["forget"]))
 
 
 def _sizes(p: dict) -> tuple[dict[str, int], dict[str, int]]:
@@ -70,13 +71,18 @@ def _in_turn(read: Records, p: dict) -> list[Test]:
     return claims.in_turn(read("records"), asked, _step(p, asked))
 
 
+def _presets(read: Records, p: dict) -> list[Test]:
+    fewest = min(len(place["forget"]) for place in p["elsewhere"])
+    return claims.presets(read("confirmed_records"), _step(p, fewest))
+
+
 def _todays_methods(read: Records, p: dict) -> list[Test]:
     records, first = read("records"), p["requests"][0]
     return claims.keeps_as_much(records[records.forgotten == str(first)], _step(p, len(first)))
 
 
 def _rates(read: Records, p: dict) -> list[Test]:
-    return claims.rates(read("records"), read("originals"), tuple(PAPER_RATES.values()), _step(p, len(p["forget"])))
+    return claims.rates(read("records"), read("originals"), tuple(PAPER_RATES.values()), _step(p))
 
 
 JUDGED: dict[str, Callable[[Records, dict], list[Test]]] = {
@@ -90,11 +96,11 @@ JUDGED: dict[str, Callable[[Records, dict], list[Test]]] = {
     "08_gradcam": lambda read, p: claims.looks_away(read("records")),
     "09_learning_rates": _rates,
     "10_gold_standard": lambda read, p: claims.like_retrained(read("records")),
-    "11_retain_share": lambda read, p: claims.small_share(read("records"), p["share_of_claim"], _step(p, len(p["forget"]))),
-    "12_noise_penalty": lambda read, p: claims.penalty(read("records"), p["paper_penalty"], _step(p, len(p["forget"]))),
-    "13_repair_steps": lambda read, p: claims.heals(read("records"), _step(p, len(p["forget"]))),
+    "11_retain_share": lambda read, p: claims.small_share(read("records"), p["share_of_claim"], _step(p)),
+    "12_noise_penalty": lambda read, p: claims.penalty(read("records"), p["paper_penalty"], _step(p)),
+    "13_repair_steps": lambda read, p: claims.heals(read("records"), _step(p)),
     "14_released_code": lambda read, p: claims.slips(read("records"), *_size(p["data"])),
-    "15_how_little": lambda read, p: claims.presets(read("confirmed_records"), _step(p, 1)),
+    "15_how_little": _presets,
     "19_todays_methods": _todays_methods,
     "20_your_own_model": lambda read, p: claims.choice_lands(read("records")),
     "16_does_the_noise_matter": lambda read, p: claims.noise_matters(read("records"), *_size(p["data"])),
