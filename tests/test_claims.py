@@ -164,9 +164,9 @@ def test_spread_is_judged_in_each_network_and_beside_retrain():
 
 
 def test_distance_is_the_median_of_the_layers_log_ratios():
-    rows = [("Retrain", 0, layer, 1.0) for layer in "abc"]
-    rows += [(UNSIR, s, layer, d) for s in range(3) for layer, d in zip("abc", (10.0, 2.0, 0.5), strict=True)]
-    frame = records("method seed layer distance", *rows)
+    rows = [("Retrain", 0, 0, layer, 1.0) for layer in "abc"]
+    rows += [(UNSIR, 0, s, layer, d) for s in range(3) for layer, d in zip("abc", (10.0, 2.0, 0.5), strict=True)]
+    frame = records("method trained seed layer distance", *rows)
     assert the(claims.distance(frame)) == pytest.approx([math.log10(2)] * 3)
     still = frame.assign(distance=frame.distance.where(frame.method != UNSIR, 0.0))
     assert outcome(claims.distance(still)) == {"layers as far as Retrain's": UNDEFINED}
@@ -213,15 +213,17 @@ def test_empty_maps_are_undefined_or_count_as_zero():
     assert np.isnan(left_out.criteria[0].values).all() and as_zero.criteria[0].values.tolist() == pytest.approx([0.9] * 3)
 
 
-def test_each_seed_is_held_against_a_retrained_model_of_its_own():
-    between = [("Retrain", 0, k, j, d, d) for (k, j), d in {(1, 0): 0.1, (2, 0): 0.2, (2, 1): 0.3}.items()]
-    ours = [(UNSIR, s, 0, k, 0.3 + s, 0.6) for s in (0, 1) for k in (0, 1, 2)]
-    tests = claims.like_retrained(records("method seed start against tv_retain tv_forget", *between, *ours))
-    assert the(tests) == pytest.approx([0.3 / 0.15, 1.3 / 0.2])
-    assert tests[0].criteria[0].interval().replicates == "2 seeds of 1 network"
-    same = [(*row[:4], 0.0, 0.0) for row in between]
-    tests = claims.like_retrained(records("method seed start against tv_retain tv_forget", *same, *ours))
-    assert outcome(tests) == {"answers like one more retrained model": UNDEFINED}
+def test_each_network_takes_the_place_of_the_one_retrained_from_its_start():
+    between = {(0, 1): 0.1, (0, 2): 0.2, (1, 2): 0.3}
+    rows = [("Retrain", n, 0, k, d, d) for pair, d in between.items() for n, k in (pair, pair[::-1])]
+    rows += [(UNSIR, n, s, k, 0.3 + s, 0.6) for n, s in ((0, 0), (0, 1), (1, 0), (2, 0)) for k in range(3) if k != n]
+    rows[-1] = (*rows[-1][:4], 0.9, 0.6)
+    frame = records("method trained seed against tv_retain tv_forget", *rows)
+    tests = claims.like_retrained(frame)
+    assert the(tests) == pytest.approx([0.3 / 0.15, 1.3 / 0.15, 0.3 / 0.2, 0.6 / 0.25])
+    assert tests[0].criteria[0].interval().replicates == "3 networks"
+    same = frame.assign(tv_retain=frame.tv_retain.where(frame.method != "Retrain", 0.0))
+    assert outcome(claims.like_retrained(same)) == {"answers like one more retrained model": UNDEFINED}
 
 
 def test_a_small_share_is_held_against_the_largest():

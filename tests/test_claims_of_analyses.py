@@ -42,8 +42,8 @@ def test_predictions_are_spread_or_not(largest, retrain, verdict):
 
 
 def distances(**by_method) -> pd.DataFrame:
-    lines = [(m, 0, layer, d) for m, found in by_method.items() for layer, d in zip("abc", found, strict=True)]
-    return pd.DataFrame(lines, columns=["method", "seed", "layer", "distance"])
+    lines = [(m, 0, 0, layer, d) for m, found in by_method.items() for layer, d in zip("abc", found, strict=True)]
+    return pd.DataFrame(lines, columns=["method", "trained", "seed", "layer", "distance"])
 
 
 def test_layers_are_off_a_yardstick_by_the_median_of_decades():
@@ -52,6 +52,14 @@ def test_layers_are_off_a_yardstick_by_the_median_of_decades():
     assert off["Retrain"]["UNSIR"] == pytest.approx(1) and off["Other"]["UNSIR"] == pytest.approx(1)
     assert off["Retrain"]["Other"] == pytest.approx(1) and off["Other"]["Other"] == 0
     assert off["Retrain"][["Still", "Lost"]].isna().all()
+
+
+def test_layers_are_off_the_yardstick_of_their_own_network():
+    one, far = distances(Retrain=[1, 1, 1], UNSIR=[10, 10, 10]), distances(Retrain=[100, 100, 100], UNSIR=[10, 10, 10])
+    lost = distances(Retrain=[math.nan, 1, 1], UNSIR=[10, 10, 10])
+    every = pd.concat(part.assign(trained=n) for n, part in enumerate((one, far, distances(UNSIR=[1, 1, 1]), lost)))
+    off = claims.off_retrain(every.assign(distance=every.distance * 1.0)).set_index(["method", "trained"]).off
+    assert off["UNSIR"][:2].tolist() == [1, 1] and off["UNSIR"][2:].isna().all()
 
 
 def maps(cosine_forget, cosine_retain=0.9, empty_after=False, empty_before=False, **special) -> pd.DataFrame:
@@ -85,11 +93,11 @@ def test_maps_that_are_empty_or_undefined_decide_nothing(records, left_out, as_z
 
 
 def against(unsir, between) -> pd.DataFrame:
-    """UNSIR and no noise at a distance from each of three retrained models, which have a distance from one another."""
-    lines = [{"method": m, "start": 0, "against": k, "seed": 0, "tv": unsir} for m in BOTH for k in range(3)]
-    pairs = zip([(1, 0), (2, 0), (2, 1)], between, strict=True)
-    lines += [{"method": "Retrain", "start": a, "against": b, "seed": 0, "tv": tv} for (a, b), tv in pairs]
-    frame = pd.DataFrame(lines)
+    """UNSIR and no noise on three networks, each at a distance from the others' retrained models; these have one, too."""
+    pairs = dict(zip([(0, 1), (0, 2), (1, 2)], between, strict=True))
+    lines = [(m, n, k, unsir) for m in BOTH for n in range(3) for k in range(3) if k != n]
+    lines += [("Retrain", *ends, tv) for pair, tv in pairs.items() for ends in (pair, pair[::-1])]
+    frame = pd.DataFrame(lines, columns=["method", "trained", "against", "tv"]).assign(seed=0)
     return frame.assign(tv_retain=frame.tv, tv_forget=frame.tv)
 
 

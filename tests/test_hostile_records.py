@@ -108,6 +108,7 @@ CHANGES = {
 }
 NOTHING_TO_DECIDE = ("one seed", "all undefined", "a single row", "empty maps")
 WITHOUT_AN_ORIGINAL = ("all undefined", "all zero", "Original lost")  # may be refused, as one that has learned nothing
+SEVERAL_NETWORKS = ("05_weight_distance", "10_gold_standard")  # which they need
 SINGLE_ROW = {
     "01_cifar10": {
         "requests": {"AllCNN-0.25": [[0]]},
@@ -118,7 +119,6 @@ SINGLE_ROW = {
     "03_faces": {"n_forget": {"AllCNN-0.125": [1], "ViT": [1]}},
     "06_efficiency": {"numbers": [1]},
     "08_gradcam": {"pictured": [0]},
-    "10_gold_standard": {"retrainings": [0, 1]},
     "11_retain_share": {"shares": [0.1]},
     "12_noise_penalty": {"penalties": [0.0, 0.1]},
     "14_released_code": {"requests": [[0]]},
@@ -135,7 +135,8 @@ def parameters(name: str, mode: str) -> dict:
         }
         given |= {k: [[seed, seed] for seed in range(3)] for k in given if k == "replicates"}
     else:
-        given |= {k: v[:1] for k, v in given.items() if k.endswith("seeds") or k == "replicates"}
+        several = name in SEVERAL_NETWORKS
+        given |= {k: v[:1] for k, v in given.items() if k.endswith("seeds") or k == "replicates" and not several}
     return given | (SINGLE_ROW.get(name, {}) if mode == "a single row" else {})
 
 

@@ -58,12 +58,12 @@ class Seen:
 
 def test_each_request_is_unlearned_from_the_network_before_without_any_class_gone(monkeypatch):
     seen = Seen(monkeypatch)
-    records = sequence.chain(requests=[[2], [0, 1]], with_noise=True, options=OPTIONS, **ASKED)
+    records = sequence.chain(requests=[[2], [0, 1]], with_noise=True, options=OPTIONS, setting={"trained": 5}, **ASKED)
     first, second = seen.calls
     assert [(c.request, c.forgotten) for c in seen.calls] == [([2], [2]), ([0, 1], [2, 0, 1])]
     assert second.model[0] is first.model and first.seed == second.seed == 3 and first.noise_steps == 2
     assert set(first.subset.labels.tolist()) == {0, 1, 3} and set(second.subset.labels.tolist()) == {3}
-    assert [(r["step"], r["asked"]) for r in records] == [(1, 1), (2, 3)]
+    assert [(r["trained"], r["step"], r["asked"]) for r in records] == [(5, 1, 1), (5, 2, 3)]
 
 
 def test_each_step_draws_a_subset_of_its_own(monkeypatch):
@@ -108,15 +108,15 @@ RECORDS = pd.DataFrame(
 )
 
 
-def test_the_course_goes_from_the_original_along_the_requests_to_all_at_once():
-    found = sequence.course(RECORDS, [0, 2], torch.tensor([90.0, 1.0, 80.0]))
+def test_the_course_goes_from_the_originals_along_the_requests_to_all_at_once():
+    found = sequence.course(RECORDS, [0, 2], torch.tensor([[80.0, 1.0, 70.0], [100.0, 9.0, 90.0]]))
     assert found.index.tolist() == [0, 1, 2, 2.5, 3]
     assert found["mean"].tolist() == pytest.approx([85, 65, 35, math.nan, 26], nan_ok=True)
-    assert found["min"].tolist() == pytest.approx([85, 60, 20, math.nan, 25], nan_ok=True)
-    assert found["max"].tolist() == pytest.approx([85, 70, 50, math.nan, 27], nan_ok=True)
+    assert found["min"].tolist() == pytest.approx([75, 60, 20, math.nan, 25], nan_ok=True)
+    assert found["max"].tolist() == pytest.approx([95, 70, 50, math.nan, 27], nan_ok=True)
 
 
 def test_the_course_of_a_network_that_has_diverged_is_undefined_from_there_on():
     lost = RECORDS.mask(RECORDS.step == 2, None).assign(step=RECORDS.step, order=RECORDS.order)
-    found = sequence.course(lost, [0], torch.tensor([90.0, 1.0, 80.0]))
+    found = sequence.course(lost, [0], torch.tensor([[90.0, 1.0, 80.0]]))
     assert found["mean"].tolist() == pytest.approx([90, 55, math.nan, math.nan, 20.5], nan_ok=True)

@@ -220,7 +220,7 @@ RULES: list[tuple[str, type, Rule]] = [  # the first whose pattern fits the name
     (r"\w*seeds|retrainings|originals|search_models", list, _seeds),
     (r"folds", list, partial(_seeds, none=True)),
     (r"relearning", dict, _relearning),
-    (r"seed|other_start", int, lambda value, _: _count("seed", value, least=0)),
+    (r"seed", int, lambda value, _: _count("seed", value, least=0)),
     (r"shadow_per_class", int, lambda value, _: _count("number of images", value, least=0)),
     (r"\w*replicates", list, _replicates),
     (r"\w+_(rates|alphas)", list, _numbers),
@@ -272,14 +272,21 @@ def _of_no_original(values: dict) -> None:
         raise ValueError(f"{both[0]} is the seed of an original, which is audited when retrained: leave it out")
 
 
+def _of_several(values: dict) -> None:
+    if len(_originals(values)) < 2:
+        raise ValueError("it names one network, which is held against another one's retrained network: name two or more")
+
+
 IMPAIR, REPAIR = PAPER_RATES.values()
 TOGETHER: dict[str, list[tuple[str, Callable[[dict], None]]]] = {  # what one parameter must be beside the others
     "02_cifar100": [("rates", _of_each_network)],
+    "05_weight_distance": [("replicates", _of_several)],
     "06_efficiency": [("numbers", _even)],
     "09_learning_rates": [
         ("impair_rates", _holds("impair_rates", lambda _: [IMPAIR], "the paper's rate, which the verdict is on")),
         ("repair_rates", _holds("repair_rates", lambda _: [REPAIR], "the paper's rate, which the verdict is on")),
     ],
+    "10_gold_standard": [("replicates", _of_several)],
     "11_retain_share": [("shares", _holds("shares", lambda v: [v["share_of_claim"]], "the share that the verdict is on"))],
     "12_noise_penalty": [
         ("penalties", _holds("penalties", lambda v: [0.0, v["paper_penalty"]], "between which the claim is decided"))

@@ -14,12 +14,19 @@ from . import study
 
 
 def chain(
-    data: dict, recipe: dict, requests: list[list[int]], retain_per_class: int, seed: int, with_noise: bool, options: dict
+    data: dict,
+    recipe: dict,
+    requests: list[list[int]],
+    retain_per_class: int,
+    seed: int,
+    with_noise: bool,
+    options: dict,
+    setting: dict | None = None,
 ) -> list[dict]:
     """A case: one record a request, each unlearned from the network before it.
 
     requests: the forget classes of each; a single request of all classes is all of them at once.
-    with_noise: UNSIR, else its two passes without noise; options: of the one or the other.
+    with_noise: UNSIR, else its two passes without noise; options: of the one or the other; setting: stands in every record.
     A record holds step (from 1), asked (how many classes so far) and what `accuracies` finds. Each step draws a retain
     subset of its own, without any class asked for so far. Nothing can be unlearned from a network that has diverged: from
     there on all accuracies are nan.
@@ -35,7 +42,8 @@ def chain(
                 model = unsir(model, request, subset, forgotten=gone, seed=seed, **options).model
             else:
                 model = two_passes(model, subset, None, seed=seed, **options).model
-        records.append({"step": step, "asked": len(gone), **accuracies(model, s.loaded.test, gone)})
+        found = accuracies(model, s.loaded.test, gone)
+        records.append({**(setting or {}), "step": step, "asked": len(gone), **found})
     return records
 
 
@@ -51,17 +59,17 @@ def accuracies(model: nn.Module, test: Samples, gone: list[int]) -> dict[str, fl
 
 
 def course(records: pd.DataFrame, classes: list[int], before: Tensor) -> pd.DataFrame:
-    """How the mean accuracy of some classes goes from request to request: mean, min and max over the seeds, in %.
+    """How the mean accuracy of some classes goes from request to request: mean, min and max over the replicates, in %.
 
     records: of `chain`, of one method, with a column `order`: "one after another" or "all at once".
-    before: the original's accuracy by class, [K].
-    The index is a place on an axis: 0 the original, 1 to n after each request and, behind a row of nan that breaks the line,
-    n + 1 all of them at once.
+    before: the originals' accuracies by class, [networks, K].
+    The index is a place on an axis: 0 the originals, 1 to n after each request and, behind a row of nan that breaks the
+    line, n + 1 all of them at once.
     """
     of = records.assign(of=records[[f"class {c}" for c in classes]].astype(float).mean(axis=1, skipna=False))
     found = of.groupby(["order", "step"]).of.agg(["mean", "min", "max"])
     chained, at_once = found.loc["one after another"], found.loc["all at once"]
     n = len(chained)
-    start = pd.DataFrame(before[classes].double().mean().item(), index=[0], columns=found.columns)
+    start = pd.Series(before[:, classes].double().mean(1)).agg(["mean", "min", "max"]).to_frame(0).T
     gap = pd.DataFrame(math.nan, index=[n + 0.5], columns=found.columns)
     return pd.concat([start, chained, gap, at_once.set_axis([n + 1.0])])
