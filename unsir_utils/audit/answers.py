@@ -21,7 +21,7 @@ def shares(predicted: Classes, n_classes: int) -> np.ndarray:
 
 
 def largest_share(predicted: Classes, n_classes: int, drawn: np.ndarray) -> np.ndarray:
-    """[seeds, n] -> [resamples]: the largest share of one class, mean over the seeds, on images drawn anew.
+    """[replicates, n] -> [resamples]: the largest share of one class, mean over the replicates, on images drawn anew.
 
     drawn: [resamples, n], which images each resample holds; the same ones for methods that are to be compared.
     """
@@ -29,7 +29,7 @@ def largest_share(predicted: Classes, n_classes: int, drawn: np.ndarray) -> np.n
 
 
 def apart(predicted: Classes, other: Classes, n_classes: int) -> np.ndarray:
-    """Total variation distance of the shares of two networks, mean over seeds: [seeds, ..., n] twice -> [...]."""
+    """Total variation distance of the shares of two networks, mean over replicates: [replicates, ..., n] twice -> [...]."""
     return 0.5 * np.abs(shares(predicted, n_classes) - shares(other, n_classes)).sum(-1).mean(0)
 
 

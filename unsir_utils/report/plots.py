@@ -323,7 +323,7 @@ def part_boxes(axis: Axes, values: pd.DataFrame, methods: Sequence[str]) -> None
 
 
 def layer_lines(axis: Axes, ratios: pd.DataFrame, methods: Sequence[str], factor: float) -> None:
-    """One line a method: by layer, how many times Retrain's distance its own is, the mean over the seeds, on a log scale.
+    """One line a method: by layer, how many times Retrain's distance its own is, mean over the replicates, on a log scale.
 
     ratios: columns method, layer, ratio. Retrain is the line at 1, in a band that reaches a `factor` up and down; dotted:
     networks that no unlearning made. A layer without a ratio leaves a gap.

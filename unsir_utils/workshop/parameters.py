@@ -274,7 +274,7 @@ def _of_no_original(values: dict) -> None:
 
 def _of_several(values: dict) -> None:
     if len(_originals(values)) < 2:
-        raise ValueError("it names one network, which is held against another one's retrained network: name two or more")
+        raise ValueError("it names one network, but each is held against another: name two or more")
 
 
 IMPAIR, REPAIR = PAPER_RATES.values()
