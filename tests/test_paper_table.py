@@ -13,11 +13,12 @@ from unsir_utils.workshop import cases, models, rows, store, study
 DATA = {"name": "shapes", "n_classes": 3, "per_class": 60}
 RECIPES = {"tiny": {"epochs": 2, "lr": 0.1, "batch_size": 16}, "tinier": {"epochs": 1, "batch_size": 8}}
 REQUESTS = {"tiny": [[0], [0, 1]], "tinier": [[2]]}
+ONE = {"tiny": [[0, 0]], "tinier": [[0, 0]]}  # training and seed
 
 
 @pytest.fixture
 def table() -> list[rows.Row]:
-    return rows.table_rows(REQUESTS, DATA, RECIPES, retain_per_class=8)
+    return rows.table_rows(REQUESTS, DATA, RECIPES, ONE, retain_per_class=8)
 
 
 @pytest.fixture
@@ -39,8 +40,8 @@ def test_a_row_is_a_network_and_a_request(table):
         {"network": "tinier", "n_forget": 1, "trained": 0},
     ]  # fmt: skip
     assert table[1].request == {
-        "data": DATA, "recipe": {"architecture": "tiny", "epochs": 2, "lr": 0.1, "batch_size": 16}, "forget": [0, 1],
-        "retain_per_class": 8,
+        "data": DATA, "recipe": {"architecture": "tiny", "epochs": 2, "lr": 0.1, "batch_size": 16, "seed": 0},
+        "forget": [0, 1], "retain_per_class": 8,
     }  # fmt: skip
     assert table[1].intact.forget == (0, 1) and table[1].intact.retain_per_class == 8
     assert rows.first_rows(table) == {"tiny": table[0], "tinier": table[2]}
@@ -48,21 +49,21 @@ def test_a_row_is_a_network_and_a_request(table):
 
 def test_data_may_be_of_each_network():
     own = {"tiny": DATA, "tinier": {**DATA, "n_classes": 4}}
-    assert [row.request["data"]["n_classes"] for row in rows.table_rows(REQUESTS, own, RECIPES)] == [3, 3, 4]
+    assert [row.request["data"]["n_classes"] for row in rows.table_rows(REQUESTS, own, RECIPES, ONE)] == [3, 3, 4]
 
 
 def test_a_recipe_without_a_request_is_named():
     with pytest.raises(ValueError, match="tinier: a recipe, but nothing to forget"):
-        rows.table_rows({"tiny": [[0]], "tinier": []}, DATA, RECIPES)
+        rows.table_rows({"tiny": [[0]], "tinier": []}, DATA, RECIPES, ONE)
 
 
-def test_a_first_request_has_as_many_networks_as_are_asked_for():
-    table = rows.table_rows(REQUESTS, DATA, RECIPES, trained={"tiny": 3})
-    of_tiny = [(row.trained, row.request["forget"]) for row in table if row.network == "tiny"]
-    first, second = REQUESTS["tiny"]
-    assert of_tiny == [(0, first), (1, first), (2, first), (0, second)]
-    assert [row.intact.recipe.seed for row in table][:4] == [0, 1, 2, 0]
-    assert rows.of_first_requests(table) == [row for row in table if row.request["forget"] == REQUESTS[row.network][0]]
+def test_every_request_meets_each_trained_network_with_its_seeds():
+    table = rows.table_rows(REQUESTS, DATA, RECIPES, {**ONE, "tiny": [[3, 5], [3, 6], [4, 7]]})
+    assert [(row.trained, row.intact.recipe.seed, row.seeds, row.request["forget"]) for row in table] == [
+        (3, 3, [5, 6], [0]), (4, 4, [7], [0]), (3, 3, [5, 6], [0, 1]), (4, 4, [7], [0, 1]), (0, 0, [0], [2]),
+    ]  # fmt: skip
+    found = rows.cases_of(table, [{"UNSIR": study.Method("UNSIR")}] * 5, relearning={})
+    assert [case["seed"] for case in found] == [5, 6, 7, 5, 6, 7, 0]
 
 
 def test_networks_are_trained_in_the_order_in_which_rows_are_complete(monkeypatch, table):
@@ -78,7 +79,8 @@ def test_networks_are_trained_in_the_order_in_which_rows_are_complete(monkeypatc
 
 
 def test_each_fold_is_a_network_of_its_own_with_settings_of_its_own(monkeypatch):
-    table = rows.table_rows(REQUESTS, DATA, RECIPES, folds=[0, 3])
+    folds = dict.fromkeys(RECIPES, [[0, 5], [3, 5]])
+    table = rows.table_rows(REQUESTS, DATA, RECIPES, folds, folded=True)
     assert [(row.network, row.setting["trained"], row.request["data"]["fold"], row.request["forget"]) for row in table] == [
         ("tiny", 0, 0, [0]), ("tiny", 3, 3, [0]), ("tiny", 0, 0, [0, 1]), ("tiny", 3, 3, [0, 1]),
         ("tinier", 0, 0, [2]), ("tinier", 3, 3, [2]),
@@ -94,11 +96,11 @@ def test_each_fold_is_a_network_of_its_own_with_settings_of_its_own(monkeypatch)
 
     monkeypatch.setattr(cases, "run_cases", run_cases)
     monkeypatch.setattr(rows, "_behind", lambda row: 6)
-    own = rows.chosen_of(rows.tries_of(table, "NegGrad", [{"lr": 0.1}, {"lr": 0.2}], {}, seed=7), "lr")
+    own = rows.chosen_of(rows.tries_of(table, "NegGrad", [{"lr": 0.1}, {"lr": 0.2}], {}), "lr")
     assert asked[::2] == asked[1::2] == [(0, [0]), (3, [0]), (0, [0, 1]), (3, [0, 1]), (0, [2]), (3, [2])]
     assert own == [{"lr": lr} for lr in (0.2, 0.1, 0.2, 0.1, 0.2, 0.1)]
     methods = [{"NegGrad": study.Method("NegGrad", options)} for options in own]
-    found = rows.cases_of(table, methods, [5], 1, relearning={})
+    found = rows.cases_of(table, methods, relearning={})
     assert [case["methods"]["NegGrad"].options["lr"] for case in found] == [0.2, 0.1, 0.2, 0.1, 0.2, 0.1]
     assert [case["setting"]["trained"] for case in found] == [0, 3, 0, 3, 0, 3]
 
@@ -116,7 +118,7 @@ def test_an_absent_file_of_weights_is_named_before_any_training(monkeypatch):
     recipes = {**RECIPES, "tinier": {"epochs": 1, "weights": "file:nowhere"}}
     monkeypatch.setattr(study, "each", lambda *_: pytest.fail("something was trained"))
     with pytest.raises(FileNotFoundError, match="the weights file:nowhere are not at"):
-        rows.originals_of(rows.table_rows(REQUESTS, DATA, recipes))
+        rows.originals_of(rows.table_rows(REQUESTS, DATA, recipes, ONE))
 
 
 def test_settings_are_tried_and_chosen_on_each_row(monkeypatch, table):
@@ -129,11 +131,11 @@ def test_settings_are_tried_and_chosen_on_each_row(monkeypatch, table):
         return pd.DataFrame([{"lr": lr, "A_Dr": 90.0 if lr == best else 80.0, "A_Df": 0.0} for lr, best in tried])
 
     monkeypatch.setattr(cases, "run_cases", run_cases)
-    tried = rows.tries_of(table, "NegGrad", [{"lr": 0.1}, {"lr": 0.2}], {"epochs": 1}, seed=7)
+    tried = rows.tries_of(table, "NegGrad", [{"lr": 0.1}, {"lr": 0.2}], {"epochs": 1})
     assert [case["forget"] for case in asked] == [[0], [0], [0, 1], [0, 1], [2], [2]]
     assert [case["recipe"]["architecture"] for case in asked] == ["tiny"] * 4 + ["tinier"] * 2
     assert [case["candidate"]["lr"] for case in asked] == [0.1, 0.2] * 3
-    assert all((case["seed"], case["method"], case["options"]) == (7, "NegGrad", {"epochs": 1}) for case in asked)
+    assert all((case["seed"], case["method"], case["options"]) == (0, "NegGrad", {"epochs": 1}) for case in asked)
     assert rows.chosen_of(tried, "lr") == [{"lr": 0.1}, {"lr": 0.2}, {"lr": 0.2}]
     assert list(tried.network) == ["tiny"] * 4 + ["tinier"] * 2 and list(tried.n_forget) == [1, 1, 2, 2, 1, 1]
     behind = [len(row.intact.loaded.validation.only(row.request["forget"])) for row in table]
@@ -148,7 +150,7 @@ def test_a_network_may_have_candidates_of_its_own(monkeypatch, table):
 
     monkeypatch.setattr(cases, "run_cases", run_cases)
     own = {"tinier": [{"lr": 0.3}], "tiny": [{"lr": 0.2}, {"lr": 0.1}]}
-    tried = rows.tries_of(table, "NegGrad", own, {}, seed=7)
+    tried = rows.tries_of(table, "NegGrad", own, {})
     assert list(tried.lr) == [0.2, 0.1, 0.2, 0.1, 0.3] and list(tried.network) == ["tiny"] * 4 + ["tinier"]
     assert rows.chosen_of(tried, "lr") == [{"lr": 0.2}, {"lr": 0.2}, {"lr": 0.3}]
 
@@ -166,14 +168,15 @@ def test_the_methods_of_a_row_stand_beside_their_controls():
         assert at["chosen rates"]["copies"] == 3
 
 
-def test_what_no_seed_changes_runs_once_and_only_full_rows_get_every_seed(table):
+def test_what_no_seed_changes_runs_once_on_each_network():
+    table = rows.table_rows(REQUESTS, DATA, RECIPES, {"tiny": [[0, 5], [0, 6]], "tinier": [[0, 5], [1, 6]]})
     methods = [{"Retrain": study.Method("Retrain"), "UNSIR": study.Method("UNSIR")} for _ in table]
-    found = rows.cases_of(table, methods, [5, 6, 7], 1, relearning={"cap": 2})
+    found = rows.cases_of(table, methods, relearning={"cap": 2})
     assert [(case["setting"]["n_forget"], case["seed"], *case["methods"]) for case in found] == [
-        (1, 5, "Retrain"), (1, 5, "UNSIR"), (1, 6, "UNSIR"), (1, 7, "UNSIR"), (2, 5, "Retrain"), (2, 5, "UNSIR"),
-        (1, 5, "Retrain"), (1, 5, "UNSIR"), (1, 6, "UNSIR"), (1, 7, "UNSIR"),
+        (1, 5, "Retrain"), (1, 5, "UNSIR"), (1, 6, "UNSIR"), (2, 5, "Retrain"), (2, 5, "UNSIR"), (2, 6, "UNSIR"),
+        (1, 5, "Retrain"), (1, 5, "UNSIR"), (1, 6, "Retrain"), (1, 6, "UNSIR"),
     ]  # fmt: skip
-    assert found[5]["forget"] == [0, 1] and found[6]["recipe"]["architecture"] == "tinier"
+    assert found[5]["forget"] == [0, 1] and found[8]["recipe"]["seed"] == 1
     assert all(case["relearning"] == {"cap": 2} for case in found)
 
 
@@ -239,19 +242,25 @@ def test_the_networks_and_their_data_are_told(learned):
     ids=str,
 )
 def test_the_caption_tells_what_a_network_started_from(recipe, told):
-    (row,) = rows.table_rows({"tiny": [[0]]}, DATA, {"tiny": {"epochs": 2, **recipe}})
+    (row,) = rows.table_rows({"tiny": [[0]]}, DATA, {"tiny": {"epochs": 2, **recipe}}, ONE)
     caption = paper_table.trained_on({"tiny": row.intact})
     assert caption.startswith("tiny on shapes3 (") and caption.endswith(told)
 
 
 def test_another_architecture_under_a_networks_name_is_told():
-    (row,) = rows.table_rows({"ResNet18": [[0]]}, DATA, {"ResNet18": {"architecture": "ResNet18-3x3", "epochs": 2}})
+    (row,) = rows.table_rows(
+        {"ResNet18": [[0]]}, DATA, {"ResNet18": {"architecture": "ResNet18-3x3", "epochs": 2}}, {"ResNet18": [[0, 0]]}
+    )
     assert paper_table.trained_on({"ResNet18": row.intact}).startswith("ResNet18 (ResNet18-3x3) on shapes3 (")
 
 
-def test_the_folds_are_told_and_shown_with_what_was_chosen_in_each():
-    assert paper_table.folded([]) == ""
-    assert paper_table.folded([0, 2]) == "over folds 0, 2, each with networks and rates of its own; "
+def test_the_caption_tells_on_how_many_trainings_the_cells_rest():
+    runs = [("tiny", 0, 0), ("tiny", 1, 1), ("tinier", 0, 0), ("tinier", 0, 1)]
+    told = paper_table.replicated(pd.DataFrame(runs, columns=["network", "trained", "seed"]))
+    assert told == "tiny: 2 networks, 1 seed each; tinier: 1 network, 2 seeds"
+
+
+def test_the_folds_are_shown_with_what_was_chosen_in_each():
     common = {"network": "tiny", "method": "UNSIR", "A_Dr": 1.0, "A_Df": 0.0, "chosen": True, "images": 6}
     tried = pd.DataFrame({"trained": [0, 2], "n_forget": 1, **common})
     shown = paper_table.choices(tried)

@@ -52,6 +52,14 @@ class Interval:
         return {"exact": "exact", "seed": f"{many} of 1 network"}.get(self.of, many)
 
 
+def how_many(records: pd.DataFrame) -> str:
+    """ "3 networks, 2 seeds each": the trained networks of records, and the most seeds of the unlearning on one of them."""
+    own = records.groupby("trained") if "trained" in records else records.groupby(lambda _: 0)
+    networks, seeds = own.ngroups, own.seed.nunique().max() if "seed" in records else 1
+    each = f"{seeds} seed{'s' if seeds > 1 else ''}"
+    return f"{networks} networks, {each} each" if networks > 1 else f"1 network, {each}"
+
+
 def replicates(values: pd.Series) -> pd.Series:
     """One value a replicate: a network's mean over its seeds where there are several networks, else each seed's.
 

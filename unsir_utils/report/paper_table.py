@@ -7,7 +7,7 @@ A_Df in %, nan where the network has diverged; relearn_epochs, nan past the cap.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,6 +18,7 @@ from ..workshop.models import n_parameters
 from ..workshop.store import Recipe
 from ..workshop.study import Scenario
 from . import plots
+from .judge import how_many
 from .tables import mean_capped, mean_std
 
 ROW = ["network", "n_forget"]
@@ -124,10 +125,9 @@ def relearned(per_epoch: int, cap: int, watched: int, **_: object) -> str:
     return f"relearn epochs of {per_epoch} images, at most {cap}, watching {watched} forgotten images"
 
 
-def folded(folds: Sequence[int]) -> str:
-    """For captions: over which folds of the data the cells go, if any."""
-    told = f"folds {', '.join(map(str, folds))}, each with networks and rates of its own"
-    return f"over {told}; " if folds else ""
+def replicated(records: pd.DataFrame) -> str:
+    """For captions: on how many trainings of each network the cells rest, and with how many seeds."""
+    return "; ".join(f"{network}: {how_many(part)}" for network, part in records.groupby("network", sort=False))
 
 
 def panels(records: pd.DataFrame, classes: Mapping[str, int]) -> Figure:

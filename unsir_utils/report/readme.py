@@ -17,7 +17,7 @@ import pandas as pd
 from ..data.paths import REPOSITORY, YAML, published_root, read_yaml
 from .claims import values
 from .gather import findings, groups, overview
-from .judge import interval
+from .judge import how_many, interval
 from .links import relocated, to_copies
 
 PROFILES = ["laptop", "quick"]  # of the overview of the notebooks; the sentences and the grid are on the first
@@ -95,7 +95,7 @@ def measured(profile: str, notebook: str, where: dict[str, str], says: str) -> s
         return f"**{interval(values(records, of[2], method=of[1])).within(0, 100).text()}**"
 
     said = re.sub(r"{(.+?); (.+?)}", number, says)
-    return f"{said} ({_replicates(records)}; [{notebook}](../notebooks/{notebook}.ipynb))"
+    return f"{said} ({how_many(records)}; [{notebook}](../notebooks/{notebook}.ipynb))"
 
 
 def stands(profile: str) -> str:
@@ -113,23 +113,15 @@ def _measured(profile: str, part: dict) -> str:
         return "no"
     records = pd.read_csv(file)
     if "rows" not in part:
-        return f"run: {_replicates(records)}"
+        return f"run: {how_many(records)}"
     records = records[records.network == part["network"]]
     rows = [n for n in part["rows"] if n in set(records.n_forget)]
     if not rows:
         return "no"
-    first, *others = (_replicates(records[records.n_forget == n]) for n in rows)
+    first, *others = (how_many(records[records.n_forget == n]) for n in rows)
     below = "".join(f"; {each} below the first row" for each in dict.fromkeys(others) if each != first)
     counted = f"{len(rows)} of {len(part['rows'])} rows (forgetting {', '.join(map(str, rows))}): {first}{below}"
     return f"{counted}; {part['but']}" if "but" in part else counted
-
-
-def _replicates(records: pd.DataFrame) -> str:
-    """How many trained networks, and how many seeds of the unlearning on the one that has the most."""
-    own = records.groupby("trained") if "trained" in records else records.groupby(lambda _: 0)
-    networks, seeds = own.ngroups, own.seed.nunique().max() if "seed" in records else 1
-    each = f"{seeds} seed{'s' if seeds > 1 else ''}"
-    return f"{networks} networks, {each} each" if networks > 1 else f"1 network, {each}"
 
 
 def ran_on(profile: str) -> str:

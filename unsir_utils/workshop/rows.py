@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -15,10 +14,11 @@ from .study import Method, Scenario, by_seed, check_learned, choose, scenario, t
 @dataclass(frozen=True)
 class Row:
     """A trained network and a forget request. request: arguments of `study.scenario`; trained: which of the network's
-    trainings, a fold of the data or a seed of the recipe."""
+    trainings, a seed of the recipe or a fold of the data; seeds: of the unlearning."""
 
     network: str
     trained: int
+    seeds: list[int]
     request: dict
 
     @property
@@ -35,36 +35,34 @@ def table_rows(
     requests: dict[str, list[list[int]]],
     data: dict,
     recipes: dict[str, dict],
+    replicates: dict[str, list[list[int]]],
     *,
-    folds: Sequence[int] = (),
-    trained: Mapping[str, int] | None = None,
+    folded: bool = False,
     **settings: int,
 ) -> list[Row]:
-    """The rows of each network, request by request. With folds every request has one a fold; without, the first request has
-    one for each trained network, alike but for their seed, and the others have one.
+    """The rows of each network, request by request, one for each of its trainings.
 
     requests: network -> a list of forget classes a row. data: arguments of `data.load`, of all networks or by network;
     recipes: network -> arguments of `store.Recipe`, its architecture being the network's name unless it says another;
-    folds: of the data, see `data.load`; trained: network -> how many there are, 1 where it does not say; settings: other
-    arguments of `study.scenario`. Raises ValueError for a network of `recipes` that has no request.
+    replicates: network -> pairs, a training and a seed of the unlearning; folded: whether a training is a fold of the data
+    (see `data.load`) instead of a seed of the recipe; settings: other arguments of `study.scenario`.
+    Raises ValueError for a network of `recipes` that has no request.
     """
     if missing := [network for network in recipes if not requests.get(network)]:
         raise ValueError(f"{', '.join(missing)}: a recipe, but nothing to forget; give a request, or leave the recipe out")
     found = []
     for network, recipe in recipes.items():
-        seeds = range((trained or {}).get(network, 1))
-        each = _trainings(data.get(network, data), {"architecture": network, **recipe}, folds, seeds)
+        pairs = replicates[network]
         for forget in requests[network]:
-            for n, on in each.items() if folds or forget == requests[network][0] else [(0, each[0])]:
-                found.append(Row(network, n, {**on, **settings, "forget": forget}))
+            for n in dict.fromkeys(n for n, _ in pairs):
+                on = _training(data.get(network, data), {"architecture": network, **recipe}, n, folded)
+                seeds = [seed for training, seed in pairs if training == n]
+                found.append(Row(network, n, seeds, {**on, **settings, "forget": forget}))
     return found
 
 
-def _trainings(data: dict, recipe: dict, folds: Sequence[int], seeds: Sequence[int]) -> dict[int, dict]:
-    """Which training -> its data and recipe."""
-    if folds:
-        return {fold: {"data": {**data, "fold": fold}, "recipe": recipe} for fold in folds}
-    return {seed: {"data": data, "recipe": {**recipe, "seed": seed} if seed else recipe} for seed in seeds}
+def _training(data: dict, recipe: dict, n: int, folded: bool) -> dict[str, dict]:
+    return {"data": {**data, "fold": n}, "recipe": recipe} if folded else {"data": data, "recipe": {**recipe, "seed": n}}
 
 
 def first_rows(rows: list[Row]) -> dict[str, Row]:
@@ -73,12 +71,6 @@ def first_rows(rows: list[Row]) -> dict[str, Row]:
     for row in rows:
         found.setdefault(row.network, row)
     return found
-
-
-def of_first_requests(rows: list[Row]) -> list[Row]:
-    """The rows of each network's first request, whichever training they have."""
-    first = {network: row.request["forget"] for network, row in first_rows(rows).items()}
-    return [row for row in rows if row.request["forget"] == first[row.network]]
 
 
 def originals_of(rows: list[Row]) -> dict[str, Scenario]:
@@ -93,13 +85,14 @@ def originals_of(rows: list[Row]) -> dict[str, Scenario]:
     return found
 
 
-def tries_of(rows: list[Row], method: str, candidates: list | dict[str, list], options: dict, seed: int) -> pd.DataFrame:
+def tries_of(rows: list[Row], method: str, candidates: list | dict[str, list], options: dict) -> pd.DataFrame:
     """Every candidate on every row: A_Dr and A_Df on validation data, `chosen` marking the row's best, and how many `images`
     of the forget classes A_Df rests on.
 
-    candidates: of all networks or by network; they and the other arguments: see `study.trials`. The records of these come
-    with the row's own setting.
+    candidates: of all networks or by network; they and the other arguments: see `study.trials`, which get the first seed of
+    all. The records come with the row's own setting.
     """
+    seed = rows[0].seeds[0]
     own = [candidates if isinstance(candidates, list) else candidates[row.network] for row in rows]
     each = [(n, row, candidate) for n, row in enumerate(rows) for candidate in own[n]]
     asked = [case for _, row, one in each for case in trials(method, [one], options, **row.request, seed=seed)]
@@ -132,22 +125,14 @@ def with_controls(own_rates: dict, options: dict, **baselines: Method) -> dict[s
     }
 
 
-def cases_of(
-    rows: list[Row],
-    methods: list[dict[str, Method]],
-    seeds: list[int],
-    seeds_elsewhere: int,
-    relearning: dict,
-) -> list[dict]:
-    """Cases of `study.outcomes`: each method of every row, with each seed.
+def cases_of(rows: list[Row], methods: list[dict[str, Method]], relearning: dict) -> list[dict]:
+    """Cases of `study.outcomes`: each method of every row, with each of the row's seeds.
 
-    methods: label -> method, of each row. A network's first request gets all seeds, the others the first `seeds_elsewhere`.
-    relearning: arguments of `study.relearn`.
+    methods: label -> method, of each row. relearning: arguments of `study.relearn`.
     """
-    in_full = of_first_requests(rows)
     return [
         {**case, "methods": {label: method}, "relearning": relearning, "setting": row.setting}
         for row, own in zip(rows, methods, strict=True)
-        for case in by_seed(own, seeds if row in in_full else seeds[:seeds_elsewhere], **row.request)
+        for case in by_seed(own, row.seeds, **row.request)
         for label, method in case["methods"].items()
     ]
