@@ -113,7 +113,6 @@ SINGLE_ROW = {
     "01_cifar10": {
         "requests": {"AllCNN-0.25": [[0]]},
         "recipes": {"AllCNN-0.25": {"epochs": 3, "lr": 0.1, "batch_size": 16}},
-        "replicates": {"AllCNN-0.25": [[0, 0], [1, 0]]},
     },
     "02_cifar100": {"n_forget": {"AllCNN-0.125": [1], "ViT": [1]}},
     "03_faces": {"n_forget": {"AllCNN-0.125": [1], "ViT": [1]}},
@@ -131,15 +130,10 @@ def parameters(name: str, mode: str) -> dict:
     given = smoke(NOTEBOOKS[name])
     if mode in ("three seeds", "all equal", "all zero", "all full"):
         given |= {k: [10 * v[0] + i for i in range(3)] for k, v in given.items() if k.endswith("seeds")}
-        three = [[seed, seed] for seed in range(3)]
-        given |= {
-            k: dict.fromkeys(v, three) if isinstance(v, dict) else three for k, v in given.items() if k == "replicates"
-        }
+        given |= {k: [[seed, seed] for seed in range(3)] for k in given if k == "replicates"}
     else:
-        given |= {k: v[:1] for k, v in given.items() if k.endswith("seeds")}
-        if "replicates" in given and name not in SEVERAL_NETWORKS:
-            pairs = given["replicates"]
-            given["replicates"] = {n: own[:1] for n, own in pairs.items()} if isinstance(pairs, dict) else pairs[:1]
+        several = name in SEVERAL_NETWORKS
+        given |= {k: v[:1] for k, v in given.items() if k.endswith("seeds") or k == "replicates" and not several}
     return given | (SINGLE_ROW.get(name, {}) if mode == "a single row" else {})
 
 

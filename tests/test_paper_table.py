@@ -13,7 +13,7 @@ from unsir_utils.workshop import cases, models, rows, store, study
 DATA = {"name": "shapes", "n_classes": 3, "per_class": 60}
 RECIPES = {"tiny": {"epochs": 2, "lr": 0.1, "batch_size": 16}, "tinier": {"epochs": 1, "batch_size": 8}}
 REQUESTS = {"tiny": [[0], [0, 1]], "tinier": [[2]]}
-ONE = {"tiny": [[0, 0]], "tinier": [[0, 0]]}  # training and seed
+ONE = [[0, 0]]  # training and seed
 
 
 @pytest.fixture
@@ -58,12 +58,12 @@ def test_a_recipe_without_a_request_is_named():
 
 
 def test_every_request_meets_each_trained_network_with_its_seeds():
-    table = rows.table_rows(REQUESTS, DATA, RECIPES, {**ONE, "tiny": [[3, 5], [3, 6], [4, 7]]})
+    table = rows.table_rows(REQUESTS, DATA, RECIPES, [[3, 5], [3, 6], [4, 7]])
     assert [(row.trained, row.intact.recipe.seed, row.seeds, row.request["forget"]) for row in table] == [
-        (3, 3, [5, 6], [0]), (4, 4, [7], [0]), (3, 3, [5, 6], [0, 1]), (4, 4, [7], [0, 1]), (0, 0, [0], [2]),
+        (n, n, seeds, forget) for forget in ([0], [0, 1], [2]) for n, seeds in ((3, [5, 6]), (4, [7]))
     ]  # fmt: skip
-    found = rows.cases_of(table, [{"UNSIR": study.Method("UNSIR")}] * 5, relearning={})
-    assert [case["seed"] for case in found] == [5, 6, 7, 5, 6, 7, 0]
+    found = rows.cases_of(table, [{"UNSIR": study.Method("UNSIR")}] * 6, relearning={})
+    assert [case["seed"] for case in found] == [5, 6, 7] * 3
 
 
 def test_networks_are_trained_in_the_order_in_which_rows_are_complete(monkeypatch, table):
@@ -79,8 +79,7 @@ def test_networks_are_trained_in_the_order_in_which_rows_are_complete(monkeypatc
 
 
 def test_each_fold_is_a_network_of_its_own_with_settings_of_its_own(monkeypatch):
-    folds = dict.fromkeys(RECIPES, [[0, 5], [3, 5]])
-    table = rows.table_rows(REQUESTS, DATA, RECIPES, folds, folded=True)
+    table = rows.table_rows(REQUESTS, DATA, RECIPES, [[0, 5], [3, 5]], folded=True)
     assert [(row.network, row.setting["trained"], row.request["data"]["fold"], row.request["forget"]) for row in table] == [
         ("tiny", 0, 0, [0]), ("tiny", 3, 3, [0]), ("tiny", 0, 0, [0, 1]), ("tiny", 3, 3, [0, 1]),
         ("tinier", 0, 0, [2]), ("tinier", 3, 3, [2]),
@@ -169,13 +168,12 @@ def test_the_methods_of_a_row_stand_beside_their_controls():
 
 
 def test_what_no_seed_changes_runs_once_on_each_network():
-    table = rows.table_rows(REQUESTS, DATA, RECIPES, {"tiny": [[0, 5], [0, 6]], "tinier": [[0, 5], [1, 6]]})
+    table = rows.table_rows(REQUESTS, DATA, RECIPES, [[0, 5], [0, 6], [1, 5]])
     methods = [{"Retrain": study.Method("Retrain"), "UNSIR": study.Method("UNSIR")} for _ in table]
     found = rows.cases_of(table, methods, relearning={"cap": 2})
     assert [(case["setting"]["n_forget"], case["seed"], *case["methods"]) for case in found] == [
-        (1, 5, "Retrain"), (1, 5, "UNSIR"), (1, 6, "UNSIR"), (2, 5, "Retrain"), (2, 5, "UNSIR"), (2, 6, "UNSIR"),
-        (1, 5, "Retrain"), (1, 5, "UNSIR"), (1, 6, "Retrain"), (1, 6, "UNSIR"),
-    ]  # fmt: skip
+        (n, *run) for n in (1, 2, 1) for run in ((5, "Retrain"), (5, "UNSIR"), (6, "UNSIR"), (5, "Retrain"), (5, "UNSIR"))
+    ]
     assert found[5]["forget"] == [0, 1] and found[8]["recipe"]["seed"] == 1
     assert all(case["relearning"] == {"cap": 2} for case in found)
 
@@ -248,9 +246,7 @@ def test_the_caption_tells_what_a_network_started_from(recipe, told):
 
 
 def test_another_architecture_under_a_networks_name_is_told():
-    (row,) = rows.table_rows(
-        {"ResNet18": [[0]]}, DATA, {"ResNet18": {"architecture": "ResNet18-3x3", "epochs": 2}}, {"ResNet18": [[0, 0]]}
-    )
+    (row,) = rows.table_rows({"ResNet18": [[0]]}, DATA, {"ResNet18": {"architecture": "ResNet18-3x3", "epochs": 2}}, ONE)
     assert paper_table.trained_on({"ResNet18": row.intact}).startswith("ResNet18 (ResNet18-3x3) on shapes3 (")
 
 

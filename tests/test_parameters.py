@@ -51,11 +51,9 @@ WRONG = [  # in every notebook that has the parameter, of the type that it has t
     ("impair_rates", ["0.02"], "out of range"),
     ("recipe", {"architecture": "ResNet10", "epoch": 3, "lr": 0.1}, "unknown settings of the recipe: epoch"),
     ("fisher_alphas", [0.0], "out of range"),
-    ("replicates", {"ResNet10": [[0, 0], [0, 0]]}, "a pair stands there twice"),
     ("recipe", {"architecture": "ResNet10", "epochs": "3", "lr": 0.1}, "expected a whole number"),
 ]
 OFF_THE_GRID = [
-    ("01_cifar10", {"replicates": {"other": [[0, 0]]}}, "it has no pairs for ResNet10, which has a recipe"),
     ("02_cifar100", {"rates": {"other": [RATES]}}, "it has no pairs for ResNet10, which has a recipe"),
     ("02_cifar100", {"rates": {"ResNet10": [0.001]}}, "0.001 is no pair of rates"),
     ("02_cifar100", {"rates": {"ResNet10": []}}, "name at least one pair"),

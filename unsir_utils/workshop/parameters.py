@@ -135,11 +135,7 @@ def _seeds(value: list[int], _: Sets, none: bool = False) -> None:
         raise ValueError("a seed stands there twice: name each once")
 
 
-def _replicates(value: list[list[int]] | dict[str, list[list[int]]], data: Sets) -> None:
-    if isinstance(value, dict):  # by network
-        for own in value.values():
-            _replicates(own, data)
-        return
+def _replicates(value: list[list[int]], _: Sets) -> None:
     if not value or not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
         raise ValueError("expected a list of pairs, each [recipe seed of the network, seed of the unlearning]")
     for pair in value:
@@ -221,7 +217,7 @@ RULES: list[tuple[str, type, Rule]] = [  # the first whose pattern fits the name
     (r"relearning", dict, _relearning),
     (r"seed", int, lambda value, _: _count("seed", value, least=0)),
     (r"shadow_per_class", int, lambda value, _: _count("number of images", value, least=0)),
-    (r"\w*replicates", object, _replicates),
+    (r"\w*replicates", list, _replicates),
     (r"\w+_(rates|alphas)", list, _numbers),
     (r"shares", list, partial(_numbers, most=1.0)),
     (r"penalties|passes", list, partial(_numbers, zero=True)),
@@ -250,12 +246,9 @@ def _even(values: dict) -> None:
         raise ValueError(f"the {total} images of noise_total cannot be shared evenly by {' or '.join(odd)} classes")
 
 
-def _of_each_network(name: str) -> Callable[[dict], None]:
-    def rule(values: dict) -> None:
-        if missing := [network for network in values["recipes"] if network not in values[name]]:
-            raise ValueError(f"it has no pairs for {' and '.join(missing)}, which has a recipe: add some")
-
-    return rule
+def _of_each_network(values: dict) -> None:
+    if missing := [network for network in values["recipes"] if network not in values["rates"]]:
+        raise ValueError(f"it has no pairs for {' and '.join(missing)}, which has a recipe: add some")
 
 
 def _originals(values: dict) -> set[int]:
@@ -280,8 +273,7 @@ def _of_several(values: dict) -> None:
 
 IMPAIR, REPAIR = PAPER_RATES.values()
 TOGETHER: dict[str, list[tuple[str, Callable[[dict], None]]]] = {  # what one parameter must be beside the others
-    "01_cifar10": [("replicates", _of_each_network("replicates"))],
-    "02_cifar100": [(name, _of_each_network(name)) for name in ("rates", "replicates")],
+    "02_cifar100": [("rates", _of_each_network)],
     "05_weight_distance": [("replicates", _of_several)],
     "06_efficiency": [("numbers", _even)],
     "09_learning_rates": [
