@@ -78,6 +78,9 @@ class Kept:
                 for label in labels
             }
             records = [r for label in labels for r in of[label]]
+        if "against" in case:  # a record for each network that a model is held against
+            first = {r["method"]: r for r in reversed(records)}
+            records = [r | {"against": other} for r in first.values() for other in case["against"]]
         plain = {k: v for k, v in {**case, **(case.get("setting") or {})}.items() if not isinstance(v, list | tuple | dict)}
         plain["trained"] = case.get("recipe", {}).get("seed", 0)
         return [r | {k: v for k, v in plain.items() if k in r} for r in records]
