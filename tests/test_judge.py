@@ -307,6 +307,34 @@ def test_the_line_shows_what_the_verdict_hangs_on():
     assert (line["claim"], line["holds if"], line["replicates"]) == ("1", "at most 1 %", "3 seeds of 1 network")
 
 
+def test_of_rows_that_came_out_alike_the_worst_is_shown_and_of_two_halves_that_hold_both():
+    worse = Criterion("A_Df, 7 classes", by_seed(69.0, 70.0, 71.0), "at most", 1)
+    missing = Criterion("A_Df, 9 classes", by_seed(69.0, NAN, 71.0), "at most", 1)
+    rows = [Criterion("A_Df, 4 classes", THERE, "at most", 1), worse, Criterion("A_Df, 1 class", GONE, "at most", 1)]
+    assert judge([OneTest(1, "gone", rows)])[0]["measured"].startswith("A_Df, 7 classes")
+    assert judge([OneTest(1, "gone", [rows[2], missing, rows[2]])])[0]["measured"].startswith(
+        "A_Df, 9 classes: undefined in 1"
+    )
+
+    kept = Criterion("A_Dr more", by_seed(4.9, 5.0, 5.1), "at least", 2, "points")
+    (line,) = judge([OneTest("C", "both", [kept, rows[2]])])
+    assert line["measured"] == "A_Df, 1 class: 0.0 [0.0, 0.0] %; A_Dr more: 5.0 [4.7, 5.3] points"
+    assert line["holds if"] == "at most 1 %; at least 2 points"
+
+
+@pytest.mark.parametrize(
+    "mean, sense, bound, room",
+    [(3.0, "at least", 2, 1), (3.0, "at most", 2, -1), (-3.0, "beyond", 2, 1), (1.0, "beyond", 2, -1)],
+)
+def test_headroom_is_how_far_a_number_lies_on_the_right_side(mean, sense, bound, room):
+    assert Criterion("", by_seed(mean, mean, mean), sense, bound).headroom() == room
+
+
+def test_the_headroom_of_a_capped_number_is_that_of_its_worse_end():
+    capped = Criterion("", by_seed(5.0, 5.0, 5.0), "at least", 1, "epochs", highest=by_seed(*[math.inf] * 3))
+    assert capped.headroom() == 4
+
+
 @pytest.mark.parametrize(
     "values", [(), (NAN,), (0.0,), (NAN, NAN), (0.0, 0.0, 0.0), (100.0,) * 5, (INF, INF, INF), (-INF, 1.0, 2.0)]
 )

@@ -47,8 +47,9 @@ def test_nested_settings_are_ones_that_the_code_takes(profile, notebook, values)
         inspect.signature(load).bind(**data)
     takers = {"finetune": baselines.finetune, "neggrad": baselines.neggrad, "passes": unsir}
     for name, taker in takers.items():
-        if isinstance(values.get(name), dict):
-            inspect.signature(taker).bind_partial(**values[name])
+        given = values[name] if isinstance(values.get(name), dict) else {}
+        for options in given.values() if isinstance(next(iter(given.values()), None), dict) else [given]:  # by network
+            inspect.signature(taker).bind_partial(**options)
     if "relearning" in values:
         known = {*inspect.signature(relearn_epochs).parameters, *inspect.signature(study.relearn).parameters}
         assert set(values["relearning"]) <= known

@@ -101,3 +101,50 @@ def test_a_part_is_replaced_and_the_rest_stays(tmp_path, monkeypatch):
 def test_a_part_whose_file_is_missing_is_an_error():
     with pytest.raises(FileNotFoundError, match="nowhere.md"):
         readme.renewed("<!-- from nowhere.md -->\n<!-- end -->")
+
+
+@pytest.fixture
+def executed(tmp_path, monkeypatch):
+    """Writes 01_x as notebook and as executed copy, each with one code cell; returns the copy and what it is marked as."""
+    monkeypatch.setattr(readme, "REPOSITORY", tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "laptop" / "tables").mkdir(parents=True)
+    copy = tmp_path / "laptop" / "01_x.ipynb"
+
+    def book(*sources):
+        cells = [{"cell_type": "code", "metadata": {}, "source": [s], "outputs": ["A_Df: 1.0 %"]} for s in sources]
+        return {"cells": cells}
+
+    def mark(notebook, copied):
+        (tmp_path / "notebooks" / "01_x.ipynb").write_text(json.dumps(book(notebook)))
+        given = book(copied, "profile = 'laptop'")
+        given["cells"][1]["metadata"] = {"tags": ["injected-parameters"]}
+        copy.write_text(json.dumps(given))
+        once = readme.marked(copy.read_text(), copy)
+        assert readme.marked(once, copy) == once
+        return json.loads(once)["cells"]
+
+    return tmp_path / "laptop" / "tables" / "01_x_findings.csv", mark
+
+
+def test_a_copy_says_that_its_code_is_older_than_the_notebook(executed):
+    _, mark = executed
+    first, *rest = mark(notebook="new", copied="old")
+    assert "older code" in first["source"][0] and "verdicts" not in first["source"][0] and len(rest) == 2
+
+
+def test_a_copy_of_todays_code_says_so_only_where_it_was_judged_anew(executed):
+    findings, mark = executed
+    assert len(mark(notebook="same  # commented", copied="same")) == 2
+    findings.write_text("measured\nA_Df: 1.0 %\n")
+    assert len(mark(notebook="same", copied="same")) == 2
+    findings.write_text("measured\nA_Df: 2.0 %\n")
+    first, *_ = mark(notebook="same", copied="same")
+    assert "judged anew" in first["source"][0] and "tables/01_x_findings.md" in first["source"][0]
+
+
+@pytest.mark.parametrize("copy", sorted(published_root().glob("*/*.ipynb")), ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_published_copies_are_marked_and_none_of_quick_is_older(copy):
+    text = copy.read_text()
+    assert readme.marked(text, copy) == text, "make readme"
+    assert copy.parent.name != "quick" or readme.OLDER not in text, f"run {copy.stem} again, and publish it"

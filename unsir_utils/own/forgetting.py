@@ -70,8 +70,8 @@ def forget(
     made so that the original is sure that they are (`choose.stand_ins`).
 
     Measured on test images, a class at a time, small networks, digits, drawn shapes and faces, five runs' passes, in trials
-    while this was written. 20_your_own_model asks the same of other networks, in profile laptop of five on real CIFAR-10. Of
-    its requests one (AllCNN, digits, class 1) was called forgotten at an A_Df of 5.6 %, 2 of 36 images:
+    while this was written. 20_your_own_model asks the same of other networks, in profile laptop of seven on real CIFAR-10.
+    Of its requests one (AllCNN, digits, class 1) was called forgotten at an A_Df of 5.6 %, 2 of 36 images:
 
     - design (the rule was set on these; 5 networks, 11 requests): A_Df 0 in all, A_Dr within 1.5 points in 10, 1.9 at worst.
     - confirmation (others, 7 networks, 12 requests): A_Df 0 in all, A_Dr within 1.5 points in 11, 2.8 at worst. That one

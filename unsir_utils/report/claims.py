@@ -298,7 +298,7 @@ def any_number(records: pd.DataFrame, images: int) -> list[Test]:
     """Claim 7. records: method, n_forget, A_Df. images: test images a class."""
     tests, sizes = [], list(records.groupby("n_forget", sort=False))
     for rate, both in BOTH.items():
-        found = [forgets(f", {n} classes", part, *both, step=100 / (images * n)) for n, part in sizes]
+        found = [forgets(f", {n} class{'es' * (n > 1)}", part, *both, step=100 / (images * n)) for n, part in sizes]
         tests.append(Test(7, f"a fixed total of noise erases any number of classes ({rate})", found))
     return tests
 

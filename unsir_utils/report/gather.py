@@ -54,7 +54,7 @@ def _gathered(profile: str, what: str) -> list[pd.DataFrame]:
 
 
 PARTS = {  # what the README shows of the findings that do not rest on seconds
-    "decided": ["claim", "tested", "measured", "holds if", "replicates", "the noise adds", "verdict"],
+    "decided": ["claim", "tested", "measured", "holds if", "replicates", "the noise adds", "noise needed", "verdict"],
     "undecided": ["claim", "tested", "measured", "holds if", "replicates", "would decide", "verdict"],
 }
 

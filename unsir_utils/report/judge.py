@@ -154,6 +154,14 @@ class Criterion:
             return HOLDS
         return FAILS if below and found.low > -self.bound else UNDECIDED
 
+    def headroom(self, alpha: float = ALPHA) -> float:
+        """How far the number lies on the right side of the bound, in its unit; of a censored one the worse end."""
+        if self.values.empty or self.values.isna().any():
+            return -math.inf
+        found = self.interval(alpha)
+        low, high = (found.low, found.high) if math.isnan(found.mean) else (found.mean, found.mean)
+        return {"at least": low - self.bound, "at most": self.bound - high, "beyond": abs(low) - self.bound}[self.sense]
+
     def would_decide(self, alpha: float = ALPHA) -> str:
         """Roughly how many replicates of this mean and spread would decide; empty where more of them do not help."""
         found = self.interval(alpha)
@@ -207,7 +215,7 @@ Finding = TypedDict(
     {
         "claim": str,  # of claims.yaml
         "tested": str,
-        "measured": str,  # of the criterion on which the verdict hangs
+        "measured": str,  # of the criterion on which the verdict hangs; of both where a test of two holds
         "holds if": str,
         "criteria": str,  # how many came out how, where there are several
         "replicates": str,
@@ -236,12 +244,12 @@ def _finding(test: Test, alpha: float) -> Finding:
     outcomes = [c.outcome(alpha) for c in test.criteria]
     decided = combined(outcomes, test.any_of)
     verdict = UNDEFINED if test.why_not else decided
-    # The criterion on which the verdict hangs.
-    c = next((c for outcome, c in zip(outcomes, test.criteria, strict=True) if outcome == decided), None)
+    told = _hanging(test, outcomes, decided, alpha)
+    c = told[0] if told else None
     controls = _shared([{"No noise": c.without, **c.images} for c in test.criteria])
     same = {name: _comes_to(test, numbers, alpha) for name, numbers in controls.items()}
-    told = _shared([c.beside for c in test.criteria])
-    beside = {name: _comes_to(test, numbers, alpha) for name, numbers in told.items()}
+    others = _shared([c.beside for c in test.criteria])
+    beside = {name: _comes_to(test, numbers, alpha) for name, numbers in others.items()}
     worse = [name for name, numbers in controls.items() if same[name] == FAILS or _better(test, numbers, alpha)]
     as_well = [name for name, found in same.items() if found == HOLDS and name not in worse]
     needed = ""
@@ -251,8 +259,8 @@ def _finding(test: Test, alpha: float) -> Finding:
     return {
         "claim": str(test.claim),
         "tested": test.tested,
-        "measured": test.why_not or (f"{c.what}: {shown(c, alpha)}" if c else "nothing was measured"),
-        "holds if": c.threshold if c else "",
+        "measured": test.why_not or "; ".join(f"{c.what}: {shown(c, alpha)}" for c in told) or "nothing was measured",
+        "holds if": "; ".join(c.threshold for c in told),
         "criteria": ", ".join(f"{o} {n}" for o, n in counts.items()) if len(outcomes) > 1 else "",
         "replicates": c.interval(alpha).replicates if c else "",
         "would decide": c.would_decide(alpha) if c and not test.why_not else "",
@@ -261,6 +269,14 @@ def _finding(test: Test, alpha: float) -> Finding:
         "noise needed": needed,
         "verdict": NOT_THE_NOISE if as_well and verdict == HOLDS else verdict,
     }
+
+
+def _hanging(test: Test, outcomes: Sequence[str], decided: str, alpha: float) -> list[Criterion]:
+    """What the verdict hangs on: the worst criterion of those that came out as the whole did (`any_of`: the best). Both
+    halves of a claim of two that holds, the worse one first."""
+    alike = [c for outcome, c in zip(outcomes, test.criteria, strict=True) if outcome == decided]
+    ordered = sorted(alike, key=lambda c: c.headroom(alpha), reverse=test.any_of)
+    return ordered if decided == HOLDS and len(outcomes) == 2 and not test.any_of else ordered[:1]
 
 
 def _shared(controls: Sequence[Mapping[str, Numbers | None]]) -> dict[str, list[Numbers]]:

@@ -1,11 +1,12 @@
 """Renews what README.md and results/README.md take from results, each part between <!-- from PATH --> and <!-- end -->,
-and leads the links of executed copies to one another.
+leads the links of executed copies to one another, and says on top of a copy that it is older than the notebook.
 
 python -m unsir_utils.report.readme
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -19,10 +20,12 @@ from .claims import values
 from .gather import findings, groups, overview
 from .judge import how_many, interval
 from .links import relocated, to_copies
+from .paper import paper_cells
 
 PROFILES = ["laptop", "quick"]  # of the overview of the notebooks; the sentences and the grid are on the first
 PAGES = [Path("README.md"), Path("results/README.md")]
 FINDINGS = "_findings"
+OLDER = "older-than-the-notebook"  # id of a cell
 PART = re.compile(r"(<!-- from (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -39,9 +42,7 @@ def renewed(text: str, folder: Path = REPOSITORY) -> str:
 def generated() -> dict[str, str]:
     """What is made from several results, by its file in results/; links are from there."""
     found, told = findings(PROFILES[0]), read_yaml(YAML / "readme.yaml")
-    said = [sentence(found, **about) for about in told["findings"]] + [
-        measured(PROFILES[0], **about) for about in told["measured"]
-    ]
+    said = [sentence(found, **about) if "claim" in about else measured(PROFILES[0], **about) for about in told["findings"]]
     return {
         "notebooks.md": overview(PROFILES),
         "groups.md": groups(),
@@ -82,19 +83,25 @@ def _number(line: pd.Series) -> str:
     return f"**{line.measured.rpartition(': ')[2]}**"
 
 
-def measured(profile: str, notebook: str, where: dict[str, str], says: str) -> str:
+def measured(profile: str, notebook: str, where: dict[str, str | int], says: str, step: float = 0.0) -> str:
     """A sentence of readme.yaml with percentages of a notebook's published records, each with its interval.
 
-    where: which records, by column. says: "{method; column}" stands for such a number.
+    where: which records, by column. says: "{method; column}" stands for such a number, "{paper table: method; metric}"
+    for the paper's, of the same network and number of classes. step: see `judge.interval`.
     """
     records = pd.read_csv(published_root() / profile / "tables" / f"{notebook}_records.csv")
     for column, wanted in where.items():
         records = records[records[column] == wanted]
 
-    def number(of: re.Match) -> str:
-        return f"**{interval(values(records, of[2], method=of[1])).within(0, 100).text()}**"
+    def papers(of: re.Match) -> str:
+        cells = paper_cells(of[1]).set_index(["model", "row", "method", "metric"]).value
+        return f"{cells[where['network'], where['n_forget'], of[2], of[3]]:.2f}"
 
-    said = re.sub(r"{(.+?); (.+?)}", number, says)
+    def number(of: re.Match) -> str:
+        return f"**{interval(values(records, of[2], method=of[1]), step=step).within(0, 100).text()}**"
+
+    said = re.sub(r"{paper (\w+): (\w+); (\w+)}", papers, says)
+    said = re.sub(r"{(.+?); (.+?)}", number, said)
     return f"{said} ({how_many(records)}; [{notebook}](../notebooks/{notebook}.ipynb))"
 
 
@@ -145,6 +152,31 @@ def _shows_older_verdicts(folder: Path, name: str) -> bool:
     return any(json.dumps(line)[1:-1] not in shown for line in judged)
 
 
+def marked(text: str, copy: Path) -> str:
+    """An executed copy's JSON, with a first cell that says so where its code or its verdicts are older than today's."""
+    book = json.loads(text)
+    book["cells"] = [cell for cell in book["cells"] if cell.get("id") != OLDER]
+    today = REPOSITORY / "notebooks" / copy.name
+    judged = (copy.parent / "tables" / f"{copy.stem}{FINDINGS}.csv").exists()
+    if _code(book) != _code(json.loads(today.read_text(encoding="utf-8"))):
+        told = f"Executed by older code than that of `notebooks/{copy.name}`: its cells may not run any more."
+    elif judged and _shows_older_verdicts(copy.parent, copy.stem):
+        told = "Its records were judged anew since it was executed."
+    else:
+        return json.dumps(book, indent=1, ensure_ascii=False) + "\n"
+    told += f" Today's verdicts: [tables/{copy.stem}{FINDINGS}.md](tables/{copy.stem}{FINDINGS}.md)." if judged else ""
+    cell = {"cell_type": "markdown", "id": OLDER, "metadata": {}, "source": [f"*{told}*"]}
+    book["cells"].insert(0, cell)
+    return json.dumps(book, indent=1, ensure_ascii=False) + "\n"
+
+
+def _code(book: dict) -> list[str]:
+    """The code cells of a notebook or its executed copy, without comments and the parameters that the run put in."""
+    code = [cell for cell in book["cells"] if cell["cell_type"] == "code"]
+    own = [cell for cell in code if "injected-parameters" not in cell["metadata"].get("tags", [])]
+    return [ast.unparse(ast.parse("".join(cell["source"]))) for cell in own]
+
+
 def _numbers(names: list[str]) -> str:
     """ "01, 02": notebooks by the number that each name begins with."""
     return ", ".join(name[:2] for name in names)
@@ -157,7 +189,7 @@ def main() -> None:
     for page in (REPOSITORY / page for page in PAGES):
         page.write_text(renewed(page.read_text(encoding="utf-8"), page.parent), encoding="utf-8")
     for copy in published_root().glob("*/*.ipynb"):
-        copy.write_text(to_copies(copy.read_text(encoding="utf-8"), copy.parent), encoding="utf-8")
+        copy.write_text(marked(to_copies(copy.read_text(encoding="utf-8"), copy.parent), copy), encoding="utf-8")
 
 
 if __name__ == "__main__":

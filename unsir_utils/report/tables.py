@@ -24,7 +24,8 @@ from .latex import latex
 from .paper import AT_PAPERS_RATES, paper_cells, paper_speed
 
 BESIDE = ["table", "network", "#forget", "method", "metric", "paper", "ours", "difference", "source"]
-SHOWN = ["claim", "tested", "measured", "holds if", "replicates", "the noise adds", "verdict"]  # of a finding, in a notebook
+# Of a finding, in a notebook; how many of a test's criteria came to what only where it has several.
+SHOWN = ["claim", "tested", "measured", "holds if", "criteria", "replicates", "the noise adds", "verdict"]
 
 
 class Results:
@@ -88,7 +89,8 @@ class Results:
         """Saves what `judge` returned, for 99_report to gather; returns what decides as a Markdown table."""
         frame = pd.DataFrame(lines)
         self.table(frame, caption, "findings", timed)
-        return f"{markdown(frame[SHOWN])}\n\n*{caption}*"
+        shown = frame[SHOWN] if frame.criteria.any() else frame[SHOWN].drop(columns="criteria")
+        return f"{markdown(shown)}\n\n*{caption}*"
 
     def beside_paper(self, table: str, found: pd.DataFrame) -> None:
         """Saves the known cells of one of the paper's tables beside ours, for 99_report to gather.
