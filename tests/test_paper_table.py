@@ -284,7 +284,7 @@ def test_the_caption_tells_how_times_were_measured():
     assert told == "relearn epochs of 64 images, at most 3, watching 50 forgotten images"
 
 
-@pytest.mark.parametrize("n_rows, shape", [(1, (1, 1)), (3, (1, 3)), (6, (2, 4))])
+@pytest.mark.parametrize("n_rows, shape", [(1, (1, 1)), (4, (1, 4)), (6, (2, 4))])
 def test_each_row_has_a_panel(n_rows, shape):
     one = RECORDS[RECORDS.n_forget == 1]
     figure = paper_table.panels(pd.concat([one.assign(n_forget=n + 1) for n in range(n_rows)]), {"tiny": 9})
@@ -292,3 +292,12 @@ def test_each_row_has_a_panel(n_rows, shape):
     grid = figure.axes[0].get_subplotspec().get_gridspec()
     plt.close(figure)
     assert titles == [f"tiny\n{n + 1} of 9 classes" for n in range(n_rows)] and (grid.nrows, grid.ncols) == shape
+
+
+def test_of_more_than_four_panels_a_networks_stand_in_a_line():
+    one = RECORDS[RECORDS.n_forget == 1]
+    rows = [one.assign(network=network, n_forget=n) for network in ("tiny", "large") for n in (1, 5, 10)]
+    figure = paper_table.panels(pd.concat(rows), {"tiny": 40, "large": 40})
+    places = [axis.get_subplotspec().rowspan.start for axis in figure.axes]
+    plt.close(figure)
+    assert places == [0, 0, 0, 1, 1, 1]

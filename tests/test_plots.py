@@ -62,6 +62,19 @@ def test_method_lines_show_the_means_in_the_order_of_the_records(axis):
     assert [list(map(float, end)) for end in ends] == [[1, 65], [90, 80]]
 
 
+def test_the_ranges_of_both_accuracies_do_not_lie_on_each_other(axis):
+    plots.method_lines(axis, pd.DataFrame([("UNSIR", 60, 2), ("UNSIR", 70, 90)], columns=["method", "A_Dr", "A_Df"]))
+    heights = [container.lines[0].get_ydata().item() for container in axis.containers]
+    assert heights[0] < 0 < heights[1]  # the axis counts downwards
+
+
+@pytest.mark.parametrize("rates, markers", [(["chosen"], {"*", "D"}), (["chosen", "paper's"], {"*", "D", "h", "d"})])
+def test_a_panel_of_one_pair_of_rates_has_the_methods_own_markers(axis, rates, markers):
+    runs = [(f"{method} ({pair} rates)", 0, 60, 4) for pair in rates for method in ("UNSIR", "No noise")]
+    plots.sweep_lines(axis, pd.DataFrame(runs, columns=["method", "n", "A_Dr", "A_Df"]), "n", "classes")
+    assert {container.lines[0].get_marker() for container in axis.containers} == markers
+
+
 UNDEFINED = float("nan")
 HOSTILE = {
     "undefined": [UNDEFINED] * 4,

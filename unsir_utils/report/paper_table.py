@@ -133,10 +133,11 @@ def replicated(records: pd.DataFrame) -> str:
 def panels(records: pd.DataFrame, classes: Mapping[str, int]) -> Figure:
     """The table at a glance: one panel a row, one line a method (see `plots.method_lines`), four panels abreast at most.
 
-    classes: network -> how many its data have.
+    Of more than four, a network's stand in a line of their own. classes: network -> how many its data have.
     """
     rows = list(records.groupby(ROW, sort=False))
-    columns, methods = min(4, len(rows)), records.method.nunique()
+    longest = records.groupby("network").n_forget.nunique().max()
+    columns, methods = len(rows) if len(rows) <= 4 else min(4, longest), records.method.nunique()
     lines = -(-len(rows) // columns)
     size = min(7.3, 1.9 + 1.7 * columns), lines * (1.2 + 0.2 * methods)
     figure, axes = plt.subplots(lines, columns, figsize=size, sharey=True, squeeze=False)

@@ -25,6 +25,7 @@ from .tables import three_digits
 
 # Okabe and Ito's palette, with a grey and a brown, the light blue darkened: each has a contrast of at least 3:1 to white.
 # The marker tells methods apart without colour.
+APART = 0.12  # of a method's two markers from its line, lest their ranges hide each other
 METHOD_STYLE: dict[str, tuple[str, str]] = {
     "Original": ("#000000", "o"),
     "Second original": ("#000000", "+"),
@@ -169,7 +170,7 @@ def reach(values: pd.DataFrame | pd.Series) -> np.ndarray:
 
 
 def method_lines(axis: Axes, records: pd.DataFrame) -> None:
-    """One line a method: A_Dr as a filled and A_Df as an open marker, each the mean over runs with its range.
+    """One line a method: A_Dr as a filled and, a little lower, A_Df as an open marker, each the mean and range of runs.
 
     records: columns method, A_Dr and A_Df, one row a run. The dashed line is the original's A_Dr.
     """
@@ -177,11 +178,11 @@ def method_lines(axis: Axes, records: pd.DataFrame) -> None:
     methods = list(dict.fromkeys(records.method))
     for y, method in enumerate(methods):
         runs, (colour, marker) = records[records.method == method], METHOD_STYLE[method]
-        axis.plot([runs.A_Df.mean(), runs.A_Dr.mean()], [y, y], color="0.85", linewidth=2, zorder=0)
-        for metric, fill in (("A_Dr", colour), ("A_Df", "white")):
+        axis.plot([runs.A_Df.mean(), runs.A_Dr.mean()], [y + APART, y - APART], color="0.85", linewidth=2, zorder=0)
+        for metric, fill, at in (("A_Dr", colour, y - APART), ("A_Df", "white", y + APART)):
             values = runs[metric].agg(["mean", "min", "max"])
             axis.errorbar(
-                values["mean"], y, xerr=reach(values), color=colour, marker=marker, markersize=6, capsize=2,
+                values["mean"], at, xerr=reach(values), color=colour, marker=marker, markersize=6, capsize=2,
                 markerfacecolor=fill, markeredgecolor=colour if fill == "white" else "black", markeredgewidth=0.8,
             )  # fmt: skip
     axis.axvline(records[records.method == "Original"].A_Dr.mean(), color="0.5", linestyle="--", linewidth=0.8, zorder=0)
@@ -195,8 +196,10 @@ def sweep_lines(
 
     records: columns method, A_Dr, A_Df and `x`, one row a run. log: the setting's axis, linear around 0 where 0 is tried.
     """
+    plain = {method: re.sub(r" \(.+ rates\)$", "", method) for method in records.method.unique()}
+    alone = len({*plain.values()}) == len(plain)  # at one pair of rates, so that the panel says which
     for method, runs in records.groupby("method", sort=False):
-        colour, marker = METHOD_STYLE[method]
+        colour, marker = METHOD_STYLE[plain[method] if alone else method]
         for metric in metrics:
             fill, line = (colour, "-") if metric == "A_Dr" else ("white", "--")
             values = runs.astype({metric: float}).groupby(x)[metric].agg(["mean", "min", "max"])
