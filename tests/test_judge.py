@@ -318,7 +318,7 @@ def test_of_rows_that_came_out_alike_the_worst_is_shown_and_of_two_halves_that_h
 
     kept = Criterion("A_Dr more", by_seed(4.9, 5.0, 5.1), "at least", 2, "points")
     (line,) = judge([OneTest("C", "both", [kept, rows[2]])])
-    assert line["measured"] == "A_Df, 1 class: 0.0 [0.0, 0.0] %; A_Dr more: 5.0 [4.7, 5.3] points"
+    assert line["measured"] == "A_Df, 1 class: 0.2 [0.0, 0.4] %; A_Dr more: 5.0 [4.8, 5.2] points"
     assert line["holds if"] == "at most 1 %; at least 2 points"
 
 

@@ -331,7 +331,7 @@ def _better(test: Test, control: list[Numbers], alpha: float) -> bool:
 
 
 def _digits(c: Criterion) -> int:
-    return 1 if c.unit in ("%", "points", "epochs", "times") else 2
+    return 1 if c.unit in ("%", "points", "epochs") or c.unit == "times" and c.bound >= 10 else 2
 
 
 def _end(value: float) -> str:
