@@ -1,5 +1,5 @@
 """Renews what README.md and results/README.md take from results, each part between <!-- from PATH --> and <!-- end -->,
-leads the links of executed copies to one another, and says on top of a copy that it is older than the notebook.
+leads the links of executed copies to one another, and says below the title of a copy that it is older than the notebook.
 
 python -m unsir_utils.report.readme
 """
@@ -153,7 +153,7 @@ def _shows_older_verdicts(folder: Path, name: str) -> bool:
 
 
 def marked(text: str, copy: Path) -> str:
-    """An executed copy's JSON, with a first cell that says so where its code or its verdicts are older than today's."""
+    """An executed copy's JSON, with a second cell that says so where its code or its verdicts are older than today's."""
     book = json.loads(text)
     book["cells"] = [cell for cell in book["cells"] if cell.get("id") != OLDER]
     today = REPOSITORY / "notebooks" / copy.name
@@ -166,7 +166,7 @@ def marked(text: str, copy: Path) -> str:
         return json.dumps(book, indent=1, ensure_ascii=False) + "\n"
     told += f" Today's verdicts: [tables/{copy.stem}{FINDINGS}.md](tables/{copy.stem}{FINDINGS}.md)." if judged else ""
     cell = {"cell_type": "markdown", "id": OLDER, "metadata": {}, "source": [f"*{told}*"]}
-    book["cells"].insert(0, cell)
+    book["cells"].insert(1, cell)
     return json.dumps(book, indent=1, ensure_ascii=False) + "\n"
 
 
