@@ -22,7 +22,7 @@ def per_seed(method: str, column: str, *values: float, **same: object) -> pd.Dat
     return pd.DataFrame([{"method": method, "seed": s, column: v, **same} for s, v in enumerate(values)])
 
 
-def outcome(tests: list, starting_with: str = "") -> dict[str, str]:
+def outcome(tests: list) -> dict[str, str]:
     """Of the tests at the paper's rates, by their words up to the bracket."""
     lines = judge(tests)
     return {line["tested"].split(" (")[0]: line["verdict"] for line in lines if "chosen" not in line["tested"]}
@@ -78,6 +78,25 @@ def table(unsir: dict, bare: dict | None = None, **others: dict) -> pd.DataFrame
         n = len(next(iter(columns.values())))
         frames.append(pd.DataFrame({"network": "R", "n_forget": 1, "method": method, "seed": range(n), **columns}))
     return pd.concat(frames, ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    "a_dr, bare, expected",
+    [
+        ([62.0, 63.0, 64.0], [60.0, 60.0, 60.0], "+3.0 [+0.5, +5.5] points"),  # 4.303 * 1 / sqrt(3)
+        ([62.0], [60.0], "+2.0 points"),
+        ([62.0, NAN], [60.0, 60.0], "undefined"),
+    ],
+)
+def test_what_the_noise_adds_is_a_paired_number_with_its_interval(a_dr, bare, expected):
+    line = claims.noise_adds(table({"A_Dr": a_dr, "A_Df": 0.0}, {"A_Dr": bare, "A_Df": 0.0}), 100, 10).iloc[0]
+    assert (line["A_Dr"], line["network"], line["#forget"], line["rates"]) == (expected, "R", "1", "paper's rates")
+
+
+def test_the_size_of_a_class_may_differ_by_network():
+    given = table({"A_Dr": [62.0] * 3, "A_Df": 0.0}, {"A_Dr": [60.0] * 3, "A_Df": 0.0})
+    alike = [claims.noise_adds(given, size, 10).iloc[0]["A_Df"] for size in (1, {"R": 1})]
+    assert alike == ["+0.0 [-248.4, +248.4] points"] * 2  # one image of one is 100 %
 
 
 ORIGINAL = {"Original": {"A_Dr": [76.0], "A_Df": [81.0], "relearn_epochs": [0]}}
@@ -282,7 +301,7 @@ def switched(change: float) -> pd.DataFrame:
     rows = [
         ("[0]", "0.02, 0.01", sw, "after repair", s, 70.0 + s + d, 0.0)
         for s in range(3)
-        for sw, d in (("as released", 0.0), ("own labels", change))
+        for sw, d in (("as released", 0.0), ("own labels", change), ("random draw", -9.0))  # the last is no slip
     ]
     return records("forget rates switch stage seed A_Dr A_Df", *rows)
 
@@ -290,6 +309,11 @@ def switched(change: float) -> pd.DataFrame:
 def test_one_slip_is_enough_and_none_needs_all():
     verdicts = [judge(claims.slips(switched(change), 1000, 10))[0]["verdict"] for change in (-5.0, 0.1)]
     assert verdicts == [HOLDS, FAILS]
+
+
+def test_one_image_may_undo_equal_changes_of_a_slip():
+    verdicts = [judge(claims.slips(switched(0.0), images, 10))[0]["verdict"] for images in (1000, 10)]
+    assert verdicts == [FAILS, UNDECIDED]
 
 
 # The frontier

@@ -67,6 +67,14 @@ def test_where_only_the_report_ended_there_is_nothing_to_compare_and_the_missing
     assert "1 of 2 notebooks did not end" in capsys.readouterr().out and "runs/quick/failed/02_b.ipynb" in end.value.code
 
 
+def test_where_nothing_published_is_of_what_ended_the_missing_are_named_all_the_same(run, tmp_path, monkeypatch, capsys):
+    notebook(tmp_path / "results" / "quick" / "03_c.ipynb")
+    ended(run, "00_new")
+    with pytest.raises(SystemExit) as end:
+        call(summary, monkeypatch, "--compare", "00_new", "02_b")
+    assert "not compared" in capsys.readouterr().out and "runs/quick/failed/02_b.ipynb" in end.value.code
+
+
 def test_a_kernel_that_was_killed_leaves_no_error_in_the_copy(run):
     notebook(run / "failed" / "03_c.ipynb")
     assert "killed" in summary.line(run, "03_c")

@@ -138,7 +138,9 @@ def test_mean_and_deviation_by_hand(values, digits, expected):
     assert mean_std(pd.Series(values, dtype=float), digits) == expected
 
 
-@pytest.mark.parametrize("values, expected", [([3, 4], "3.5"), ([3, 5], "4"), ([3, None], ">6.5"), ([None], ">10")])
+@pytest.mark.parametrize(
+    "values, expected", [([3, 4], "3.5"), ([3, 5], "4"), ([3, None], ">6.5"), ([None], ">10"), ([], "undefined")]
+)
 def test_a_relearn_time_past_the_cap_counts_as_the_cap_and_is_marked(values, expected):
     assert mean_capped(pd.Series(values, dtype=float), cap=10) == expected
 

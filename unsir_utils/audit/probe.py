@@ -11,12 +11,17 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
 
 from .features import AtHead
 
 PENALTY = 0.1  # C of a logistic regression times its number of samples
+
+
+def classifier(n: int) -> Pipeline:
+    """Standardised features, then a logistic regression whose C is PENALTY over the n images that it learns from."""
+    return make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY / n, max_iter=1000))
 
 
 def linear_probe(train: AtHead, test: AtHead, forget: Sequence[int]) -> float:
@@ -27,10 +32,8 @@ def linear_probe(train: AtHead, test: AtHead, forget: Sequence[int]) -> float:
     the test images of four networks on drawn shapes, no unlearned one in view. Source: the probe of CMF unlearning (2026),
     there by SGD.
     """
-    scale = StandardScaler().fit(train.features)
-    probe = LogisticRegression(C=PENALTY / len(train), max_iter=1000).fit(scale.transform(train.features), train.labels)
-    there = test.only(forget)
-    return 100 * float(np.mean(probe.predict(scale.transform(there.features)) == there.labels.numpy()))
+    probe, there = classifier(len(train)).fit(train.features, train.labels), test.only(forget)
+    return 100 * float(np.mean(probe.predict(there.features) == there.labels.numpy()))
 
 
 def nearest_mean(train: AtHead, test: AtHead, forget: Sequence[int]) -> float:
@@ -39,8 +42,5 @@ def nearest_mean(train: AtHead, test: AtHead, forget: Sequence[int]) -> float:
     present = train.labels.unique()
     means = torch.stack([train.features[train.labels == c].mean(0) for c in present])
     there = test.only(forget)
-    return 100 * _same(present[torch.cdist(there.features, means).argmin(1)], there.labels)
-
-
-def _same(predicted: Tensor, labels: Tensor) -> float:
-    return (predicted == labels).double().mean().item()
+    nearest = present[torch.cdist(there.features, means).argmin(1)]
+    return 100 * (nearest == there.labels).double().mean().item()

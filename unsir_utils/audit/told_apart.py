@@ -10,13 +10,12 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
+from scipy import special
 from sklearn.metrics import roc_auc_score
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from .features import AtHead
-from .probe import PENALTY
+from .probe import classifier
 
 FOLDS = 5
 
@@ -38,22 +37,16 @@ def by_classifier(one: AtHead, other: AtHead, forget: Sequence[int]) -> float:
     answers = np.concatenate([remaining(images, forget).numpy() for images in (one, other)])
     which, fold, scores = np.repeat([1, 0], n), np.tile(np.arange(n) % FOLDS, 2), np.zeros(2 * n)
     for k in range(min(FOLDS, n)):
-        scale = StandardScaler().fit(answers[fold != k])
-        judge = LogisticRegression(C=PENALTY / sum(fold != k), max_iter=1000)
-        judge.fit(scale.transform(answers[fold != k]), which[fold != k])
-        scores[fold == k] = judge.decision_function(scale.transform(answers[fold == k]))
+        judge = classifier(sum(fold != k)).fit(answers[fold != k], which[fold != k])
+        scores[fold == k] = judge.decision_function(answers[fold == k])
     return float(roc_auc_score(which, scores))
 
 
 def jensen_shannon(one: AtHead, other: AtHead, forget: Sequence[int]) -> float:
     """Mean over the same images of the Jensen-Shannon divergence of two networks' `remaining`, in bits: 0 to 1."""
-    p, q = (remaining(images, forget).exp() for images in (one, other))
+    p, q = (remaining(images, forget).exp().numpy() for images in (one, other))
     middle = (p + q) / 2
-
-    def to_middle(r: Tensor) -> Tensor:
-        return (r * (r.clamp(min=1e-300) / middle.clamp(min=1e-300)).log()).sum(1)
-
-    return ((to_middle(p) + to_middle(q)) / (2 * math.log(2))).mean().item()
+    return float((special.rel_entr(p, middle) + special.rel_entr(q, middle)).sum(1).mean() / (2 * math.log(2)))
 
 
 def cka(one: AtHead, other: AtHead) -> float:

@@ -186,33 +186,26 @@ def audit(
         tests of likeness, which see the one distance between them, cannot tell.
     train, test: samples of all classes, those to forget included. settings: see `Look`. To audit many: `Yardstick`.
 
-    Raises ValueError, before any work, for fewer than two retrained networks, for samples without an image of a forget
-    class or of the others, and for a network that does not fit them or has no single head.
+    Raises ValueError, before any work, for fewer than two retrained networks, and for samples that have no image of a forget
+    class or of the others, or that these networks do not fit; when its turn comes, for a `model` that does not fit them or
+    a network without a single head.
     """
     return Yardstick(original, retrained, train, test, forget, **settings).audit(model)
 
 
-def recall(
-    network: nn.Module, train: Samples, test: Samples, forget: Iterable[int], per_class: int = 200
-) -> dict[str, float]:
+def recall(network: nn.Module, train: Samples, test: Samples, forget: Iterable[int]) -> dict[str, float]:
     """Recall of the forget classes in %, by those tests of features that hold a network against no other.
 
     How much of it a network that never saw the classes has, these numbers do not say: measure one beside it, or `audit`.
-    nan for a network that diverged.
-    Arguments and errors: as for `audit`; per_class: as in `Look`.
+    Of 200 images a class at most. nan for a network that diverged. Arguments and errors: as for `audit`.
     """
     named = checks.forget_classes(forget, train.n_classes)
     for what, samples in {"training data": train, "test data": test}.items():
         checks.samples_for(network, samples, what)
         _check(samples, named, what)
-    seen, unseen = (read(network, samples.draw(per_class)) for samples in (train, test))
-    tests: dict[str, Callable[[], float]] = {
-        "linear probe": lambda: linear_probe(seen, unseen, named),
-        "nearest class mean": lambda: nearest_mean(seen, unseen, named),
-        "logit recovered": lambda: logit_recovered(unseen, named),
-    }
-    defined = seen.defined and unseen.defined
-    return {name: measure() if defined else math.nan for name, measure in tests.items()}
+    seen, unseen = (read(network, samples.draw(200)) for samples in (train, test))
+    once = Read(seen, unseen, unseen, named, LOST)  # none of these tests looks at the relearned network
+    return measured(once, [], ("linear probe", "nearest class mean", "logit recovered"))
 
 
 def _check(samples: Samples, forget: Sequence[int], what: str) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypedDict
 
+import numpy as np
 import pandas as pd
 from scipy.stats import t
 
@@ -169,10 +170,9 @@ class Criterion:
             return ""
         bounds = (self.bound, -self.bound) if self.sense == "beyond" else (self.bound,)
         margin = min(abs(found.mean - bound) for bound in bounds)
-        for n in range(max(FEWEST, found.n), MOST + 1):
-            if t.ppf(1 - alpha / 2, n - 1) * found.sd < margin * math.sqrt(n):
-                return f"about {n} {found.of}s"
-        return f"over {MOST} {found.of}s"
+        n = np.arange(max(FEWEST, found.n), MOST + 1)
+        enough = n[t.ppf(1 - alpha / 2, n - 1) * found.sd < margin * np.sqrt(n)]
+        return f"about {enough[0]} {found.of}s" if len(enough) else f"over {MOST} {found.of}s"
 
 
 @dataclass(frozen=True, eq=False)

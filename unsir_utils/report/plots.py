@@ -25,7 +25,6 @@ from .tables import three_digits
 
 # Okabe and Ito's palette, with a grey and a brown, the light blue darkened: each has a contrast of at least 3:1 to white.
 # The marker tells methods apart without colour.
-APART = 0.12  # of a method's two markers from its line, lest their ranges hide each other
 METHOD_STYLE: dict[str, tuple[str, str]] = {
     "Original": ("#000000", "o"),
     "Second original": ("#000000", "+"),
@@ -62,6 +61,7 @@ METHOD_STYLE: dict[str, tuple[str, str]] = {
     "UNSIR (paper's rates)": ("#D55E00", "*"),
     "UNSIR (chosen rates)": ("#D55E00", "h"),
 }
+APART = 0.12  # of a method's two markers from its line, lest their ranges hide each other
 RETAIN, FORGET = "#0072B2", "#D55E00"
 
 

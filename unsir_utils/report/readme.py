@@ -158,15 +158,14 @@ def marked(text: str, copy: Path) -> str:
     book["cells"] = [cell for cell in book["cells"] if cell.get("id") != OLDER]
     today = REPOSITORY / "notebooks" / copy.name
     judged = (copy.parent / "tables" / f"{copy.stem}{FINDINGS}.csv").exists()
+    told = ""
     if _code(book) != _code(json.loads(today.read_text(encoding="utf-8"))):
         told = f"Executed by older code than that of `notebooks/{copy.name}`: its cells may not run any more."
     elif judged and _shows_older_verdicts(copy.parent, copy.stem):
         told = "Its records were judged anew since it was executed."
-    else:
-        return json.dumps(book, indent=1, ensure_ascii=False) + "\n"
-    told += f" Today's verdicts: [tables/{copy.stem}{FINDINGS}.md](tables/{copy.stem}{FINDINGS}.md)." if judged else ""
-    cell = {"cell_type": "markdown", "id": OLDER, "metadata": {}, "source": [f"*{told}*"]}
-    book["cells"].insert(1, cell)
+    if told:
+        told += f" Today's verdicts: [tables/{copy.stem}{FINDINGS}.md](tables/{copy.stem}{FINDINGS}.md)." if judged else ""
+        book["cells"].insert(1, {"cell_type": "markdown", "id": OLDER, "metadata": {}, "source": [f"*{told}*"]})
     return json.dumps(book, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -6,6 +6,7 @@ python -m unsir_utils.report.rejudge --profile laptop
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -109,14 +110,14 @@ JUDGED: dict[str, Callable[[Records, dict], list[Test]]] = {
 
 
 def lines(notebook: str, profile: str, folder: Path) -> list[Finding]:
-    """The findings of a notebook, from the tables and numbers that it saved in `folder`."""
+    """The findings of a notebook, from the tables, numbers and parameters that it saved in `folder`."""
+    numbers = json.loads((folder / "numbers" / f"{notebook}.json").read_text(encoding="utf-8"))
 
     def read(name: str) -> pd.DataFrame:
-        if name == "numbers":
-            return pd.read_json(folder / "numbers" / f"{notebook}.json", lines=False, typ="series").to_frame().T
-        return pd.read_csv(folder / "tables" / f"{notebook}_{name}.csv")
+        return pd.DataFrame([numbers]) if name == "numbers" else pd.read_csv(folder / "tables" / f"{notebook}_{name}.csv")
 
-    return judge(JUDGED[notebook](read, parameters(notebook, profile)))
+    # An old run may have saved no parameters, or not all: then those of the profile.
+    return judge(JUDGED[notebook](read, parameters(notebook, profile) | numbers.get("parameters", {})))
 
 
 def main() -> None:
