@@ -132,13 +132,13 @@ def _measured(profile: str, part: dict) -> str:
 
 
 def ran_on(profile: str) -> str:
-    """On what and in which precision the notebooks that judge ran, and whose executed copies show older verdicts."""
+    """On what and in which precision the notebooks that judge ran, and whose findings were judged anew since."""
     groups, folder = defaultdict(list), published_root() / profile
     for name in sorted(file.stem.removesuffix(FINDINGS) for file in folder.glob(f"tables/*{FINDINGS}.csv")):
         about = json.loads((folder / "numbers" / f"{name}.json").read_text(encoding="utf-8"))["environment"]
         rounded = about["bfloat16"] == "true" and about.get("precision") != "float32"
         groups[about["device"], "bfloat16" if rounded else "float32"].append(name)
-    lines = ["| ran on | in | notebooks | of these, the executed copy shows older verdicts |", "|---|---|---|---|"]
+    lines = ["| ran on | in | notebooks | of these, judged anew since |", "|---|---|---|---|"]
     for (device, precision), names in groups.items():
         older = [name for name in names if _shows_older_verdicts(folder, name)]
         lines.append(f"| {device} | {precision} | {_numbers(names)} | {_numbers(older)} |")
