@@ -54,6 +54,7 @@ WRONG = [  # in every notebook that has the parameter, of the type that it has t
     ("recipe", {"architecture": "ResNet10", "epochs": "3", "lr": 0.1}, "expected a whole number"),
 ]
 OFF_THE_GRID = [
+    ("01_cifar10", {"finetune": {"other": {"epochs": 1}}}, "it has no options for ResNet10, which has a recipe"),
     ("02_cifar100", {"rates": {"other": [RATES]}}, "it has no pairs for ResNet10, which has a recipe"),
     ("02_cifar100", {"rates": {"ResNet10": [0.001]}}, "0.001 is no pair of rates"),
     ("02_cifar100", {"rates": {"ResNet10": []}}, "name at least one pair"),

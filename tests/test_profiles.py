@@ -48,7 +48,7 @@ def test_nested_settings_are_ones_that_the_code_takes(profile, notebook, values)
     takers = {"finetune": baselines.finetune, "neggrad": baselines.neggrad, "passes": unsir}
     for name, taker in takers.items():
         given = values[name] if isinstance(values.get(name), dict) else {}
-        for options in given.values() if isinstance(next(iter(given.values()), None), dict) else [given]:  # by network
+        for options in [own for own in given.values() if isinstance(own, dict)] or [given]:  # by network, or of all
             inspect.signature(taker).bind_partial(**options)
     if "relearning" in values:
         known = {*inspect.signature(relearn_epochs).parameters, *inspect.signature(study.relearn).parameters}

@@ -72,7 +72,7 @@ def test_where_nothing_published_is_of_what_ended_the_missing_are_named_all_the_
     ended(run, "00_new")
     with pytest.raises(SystemExit) as end:
         call(summary, monkeypatch, "--compare", "00_new", "02_b")
-    assert "not compared" in capsys.readouterr().out and "runs/quick/failed/02_b.ipynb" in end.value.code
+    assert "nothing is published of 00_new" in capsys.readouterr().out and "runs/quick/failed/02_b.ipynb" in end.value.code
 
 
 def test_a_kernel_that_was_killed_leaves_no_error_in_the_copy(run):

@@ -22,6 +22,7 @@ from .relearning import relearned
 from .row import row
 from .told_apart import by_classifier, cka, jensen_shannon
 
+PER_CLASS = 200  # images of each class that are looked at, unless `Look` is told otherwise
 ALPHA = 0.05  # chance that a further retrained network fails a test
 PASSES, FAILS, SILENT, UNDEFINED = "passes", "fails", "cannot tell", "undefined"
 
@@ -197,13 +198,13 @@ def recall(network: nn.Module, train: Samples, test: Samples, forget: Iterable[i
     """Recall of the forget classes in %, by those tests of features that hold a network against no other.
 
     How much of it a network that never saw the classes has, these numbers do not say: measure one beside it, or `audit`.
-    Of 200 images a class at most. nan for a network that diverged. Arguments and errors: as for `audit`.
+    Of PER_CLASS images a class at most. nan for a network that diverged. Arguments and errors: as for `audit`.
     """
     named = checks.forget_classes(forget, train.n_classes)
     for what, samples in {"training data": train, "test data": test}.items():
         checks.samples_for(network, samples, what)
         _check(samples, named, what)
-    seen, unseen = (read(network, samples.draw(200)) for samples in (train, test))
+    seen, unseen = (read(network, samples.draw(PER_CLASS)) for samples in (train, test))
     once = Read(seen, unseen, unseen, named, LOST)  # none of these tests looks at the relearned network
     return measured(once, [], ("linear probe", "nearest class mean", "logit recovered"))
 
@@ -230,7 +231,7 @@ class Look:
         test: Samples,
         forget: Iterable[int],
         *,
-        per_class: int = 200,
+        per_class: int = PER_CLASS,
         lost: float = LOST,
         shots: int = 10,
         steps: int = 30,

@@ -354,6 +354,8 @@ def report(profile: str, names: list[str] | None = None) -> tuple[str, int]:
     if not _notebooks(published):
         return f"nothing is published of profile {profile}: nothing to compare with", 0
     names = there if names is None else [name for name in names if name != GATHERED]
+    if names and not {*names} & {*_notebooks(published)}:
+        return f"nothing is published of {', '.join(names)}: nothing to compare with", 0
     absent = [f"{name} is not {what}" for name in names for folder, what in ((published, "published"), (here, f"in {here}"))
               if not (folder / f"{name}.ipynb").exists()]  # fmt: skip
     names = [name for name in names if name in there]

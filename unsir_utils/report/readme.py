@@ -140,12 +140,12 @@ def ran_on(profile: str) -> str:
         groups[about["device"], "bfloat16" if rounded else "float32"].append(name)
     lines = ["| ran on | in | notebooks | of these, judged anew since |", "|---|---|---|---|"]
     for (device, precision), names in groups.items():
-        older = [name for name in names if _shows_older_verdicts(folder, name)]
+        older = [name for name in names if _judged_anew(folder, name)]
         lines.append(f"| {device} | {precision} | {_numbers(names)} | {_numbers(older)} |")
     return "\n".join(lines)
 
 
-def _shows_older_verdicts(folder: Path, name: str) -> bool:
+def _judged_anew(folder: Path, name: str) -> bool:
     """Whether the findings of a notebook were judged anew since its executed copy was made."""
     shown = (folder / f"{name}.ipynb").read_text(encoding="utf-8")
     judged = pd.read_csv(folder / "tables" / f"{name}{FINDINGS}.csv").measured
@@ -161,7 +161,7 @@ def marked(text: str, copy: Path) -> str:
     told = ""
     if _code(book) != _code(json.loads(today.read_text(encoding="utf-8"))):
         told = f"Executed by older code than that of `notebooks/{copy.name}`: its cells may not run any more."
-    elif judged and _shows_older_verdicts(copy.parent, copy.stem):
+    elif judged and _judged_anew(copy.parent, copy.stem):
         told = "Its records were judged anew since it was executed."
     if told:
         told += f" Today's verdicts: [tables/{copy.stem}{FINDINGS}.md](tables/{copy.stem}{FINDINGS}.md)." if judged else ""

@@ -49,7 +49,7 @@ def main() -> None:
     if arguments.compare and set(there) - {compare.GATHERED}:
         try:
             print(compare.report(arguments.profile, there)[0])
-        except (OSError, ValueError) as error:  # a full disk, or nothing published of these: costs the comparison only
+        except OSError as error:  # a full disk costs the comparison only
             print(f"not compared: {sentence(error)}")
     if there:
         print(f"open {os.path.relpath(profile / there[-1 if arguments.compare else 0])}.ipynb")

@@ -246,9 +246,15 @@ def _even(values: dict) -> None:
         raise ValueError(f"the {total} images of noise_total cannot be shared evenly by {' or '.join(odd)} classes")
 
 
-def _of_each_network(values: dict) -> None:
-    if missing := [network for network in values["recipes"] if network not in values["rates"]]:
-        raise ValueError(f"it has no pairs for {' and '.join(missing)}, which has a recipe: add some")
+def _of_each_network(name: str, what: str) -> Callable[[dict], None]:
+    """Where a parameter is given by network, that it has each."""
+
+    def rule(values: dict) -> None:
+        for_all = any(not isinstance(own, (dict, list)) for own in values[name].values())
+        if not for_all and (missing := [network for network in values["recipes"] if network not in values[name]]):
+            raise ValueError(f"it has no {what} for {' and '.join(missing)}, which has a recipe: add some")
+
+    return rule
 
 
 def _originals(values: dict) -> set[int]:
@@ -273,7 +279,8 @@ def _of_several(values: dict) -> None:
 
 IMPAIR, REPAIR = PAPER_RATES.values()
 TOGETHER: dict[str, list[tuple[str, Callable[[dict], None]]]] = {  # what one parameter must be beside the others
-    "02_cifar100": [("rates", _of_each_network)],
+    "01_cifar10": [("finetune", _of_each_network("finetune", "options"))],
+    "02_cifar100": [("rates", _of_each_network("rates", "pairs"))],
     "05_weight_distance": [("replicates", _of_several)],
     "06_efficiency": [("numbers", _even)],
     "09_learning_rates": [
