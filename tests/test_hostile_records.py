@@ -113,6 +113,7 @@ SINGLE_ROW = {
     "01_cifar10": {
         "requests": {"AllCNN-0.25": [[0]]},
         "recipes": {"AllCNN-0.25": {"epochs": 3, "lr": 0.1, "batch_size": 16}},
+        "finetune": {"AllCNN-0.25": {"epochs": 1, "lr": 0.01, "batch_size": 32}},  # by network, as smoke's is not
     },
     "02_cifar100": {"n_forget": {"AllCNN-0.125": [1], "ViT": [1]}},
     "03_faces": {"n_forget": {"AllCNN-0.125": [1], "ViT": [1]}},
