@@ -23,13 +23,13 @@ from .judge import Finding, Test, judge
 from .tables import Results
 
 Records = Callable[[str], pd.DataFrame]  # name of a notebook's saved records -> the records
-# Test images a class, and classes where the arguments of `data.load` do not say how many.
+# Test images a class, and classes where the arguments of `data.sets.load` do not say how many.
 TEST_IMAGES = {"cifar10": 1000, "cifar100": 100, "shapes": DRAWN_FOR_TEST, "faces": DRAWN_FOR_TEST, "olivetti": 2}
 CLASSES = {"cifar10": 10, "cifar100": 100, "olivetti": 40}
 
 
 def _size(data: dict) -> tuple[int, int]:
-    """(test images a class, classes) of the arguments of `data.load`."""
+    """(test images a class, classes) of the arguments of `data.sets.load`."""
     return TEST_IMAGES[data["name"]], CLASSES.get(data["name"]) or data["n_classes"]
 
 
