@@ -282,15 +282,17 @@ def distance(distances: pd.DataFrame) -> list[Test]:
 
 def counted(passes: dict[str, float], seconds: dict[str, pd.Series] | None = None) -> list[Test]:
     """Claim 6. passes: image passes of Retrain and "Fisher (loop)" over UNSIR's at the released settings; seconds: the same
-    ratios, one a repeat, where they were taken on a GPU."""
+    ratios, one a repeat, where they were taken on a GPU. Fisher's passes are told and not judged: each is of one image alone."""
     wanted, tests = claims()[6]["thresholds"], []
     for name, ratio in passes.items():
-        bound = wanted[name.split(" (")[0]]
+        bound, alone = wanted[name.split(" (")[0]], name.endswith("(loop)")
+        why_not = f"{ratio:.1f} times UNSIR's, but one image a pass takes far longer: seconds must tell" if alone else ""
         once = pd.Series([float(ratio)], pd.MultiIndex.from_tuples([(0, 0)], names=["trained", "seed"]))
-        found = {"image passes": Criterion("times UNSIR's", once, "at least", bound, "times", exact=True)}
+        exact = Criterion("times UNSIR's", once, "at least", bound, "times", exact=True)
+        tests.append(Test(6, f"{name}: image passes", [exact], why_not=why_not))
         if seconds is not None:
-            found["seconds on a GPU"] = Criterion("times UNSIR's", seconds[name], "at least", bound, "times")
-        tests += [Test(6, f"{name}: {measured}", [criterion]) for measured, criterion in found.items()]
+            timed = Criterion("times UNSIR's", seconds[name], "at least", bound, "times")
+            tests.append(Test(6, f"{name}: seconds on a GPU", [timed]))
     return tests
 
 

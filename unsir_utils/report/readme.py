@@ -83,15 +83,19 @@ def _number(line: pd.Series) -> str:
     return f"**{line.measured.rpartition(': ')[2]}**"
 
 
-def measured(profile: str, notebook: str, where: dict[str, str | int], says: str, step: float = 0.0) -> str:
+def measured(
+    profile: str, notebook: str, where: dict[str, str | int], says: str, step: float = 0.0, wide: str = ""
+) -> str:
     """A sentence of readme.yaml with percentages of a notebook's published records, each with its interval.
 
-    where: which records, by column. says: "{method; column}" stands for such a number, "{paper table: method; metric}"
+    where: which records, by column. wide: a column whose entries become columns, with `value` in them. says: "{method; column}" stands for such a number, "{paper table: method; metric}"
     for the paper's, of the same network and number of classes. step: see `judge.interval`.
     """
     records = pd.read_csv(published_root() / profile / "tables" / f"{notebook}_records.csv")
     for column, wanted in where.items():
         records = records[records[column] == wanted]
+    if wide:
+        records = records.pivot(index=["method", "trained", "seed"], columns=wide, values="value").reset_index()
 
     def papers(of: re.Match) -> str:
         cells = paper_cells(of[1]).set_index(["model", "row", "method", "metric"]).value
@@ -127,7 +131,10 @@ def _measured(profile: str, part: dict) -> str:
         return "no"
     first, *others = (how_many(records[records.n_forget == n]) for n in rows)
     below = "".join(f"; {each} below the first row" for each in dict.fromkeys(others) if each != first)
-    counted = f"{len(rows)} of {len(part['rows'])} rows (forgetting {', '.join(map(str, rows))}): {first}{below}"
+    forgetting = f"forgetting {', '.join(map(str, rows))}"
+    if "instead" in part:
+        return f"no; {part['instead']}, {forgetting}: {first}{below}"
+    counted = f"{len(rows)} of {len(part['rows'])} rows ({forgetting}): {first}{below}"
     return f"{counted}; {part['but']}" if "but" in part else counted
 
 
