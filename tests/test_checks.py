@@ -60,10 +60,6 @@ def with_images(images: torch.Tensor) -> Samples:
         (with_images(torch.zeros(2, 1, 8, 8)), r"does not take images of shape \[1, 8, 8\]"),
         (with_images(torch.zeros(2, 8, 8, 3)), r"does not take images of shape \[8, 8, 3\]"),
         (with_images(torch.zeros(2, 6)), r"does not take images of shape \[6\]"),
-        (
-            Samples(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(2).long(), K, (0.5,) * 3, (0.5,) * 3),
-            "has 1 channels but mean and std for 3",
-        ),
         (floats((3, 8, 8), n_classes=K - 1), "4 logits but the retain data has 3 classes"),
     ],
 )

@@ -128,7 +128,6 @@ def test_labels_that_a_transform_changes_are_read_from_the_rows():
 def test_names_come_along_and_stay():
     samples = Samples.from_dataset(Rows(), per_class=1)
     assert samples.names == samples.only([1]).names == tuple(NAMES) and samples.n_classes == 3
-    assert Samples.from_dataset(Rows(), 5).names == ()  # the names of another number of classes
 
 
 def test_labels_by_name():
@@ -183,3 +182,34 @@ def test_what_cannot_be_read_is_named(rows, options, message):
 def test_batches_that_hold_no_pairs_are_named(batches, message):
     with pytest.raises(ValueError, match=message):
         Samples.from_loader(batches, 3)
+
+
+LEFT = ["bee", "cat"]  # the folder of the ants is gone, and torchvision numbers the others from 0
+
+
+def test_labels_follow_their_names_where_a_class_is_gone():
+    bees = Pairs(classes=LEFT, make=lambda i: image(i), targets=True)
+    bees.targets = [0, 1] * 4
+    bees.__class__ = type("Numbered", (Pairs,), {"__getitem__": lambda s, i: (image(i), s.targets[i])})
+    assert Samples.from_dataset(bees, names=NAMES).labels.tolist() == [1, 2] * 4
+    assert Samples.from_dataset(bees, names=NAMES, without=["cat"]).labels.tolist() == [1] * 4
+    assert Samples.from_loader(DataLoader(bees, 3), names=NAMES).labels.tolist() == [1, 2] * 4
+    assert Samples.from_dataset(Subset(bees, [1, 2]), names=NAMES).labels.tolist() == [2, 1]
+    with pytest.raises(ValueError, match="has 2 classes, the network 3: pass names="):
+        Samples.from_dataset(bees, 3)
+    with pytest.raises(ValueError, match="has the classes bee, which are not among the names: choose among cow, cat"):
+        Samples.from_dataset(bees, names=["cow", "cat"])
+
+
+def test_labels_that_were_renumbered_on_the_way_out_are_the_networks():
+    shifted = Pairs(classes=LEFT, targets=False)
+    shifted.target_transform = lambda label: label
+    assert Samples.from_dataset(shifted, names=NAMES).labels.tolist() == LABELS
+
+
+def test_a_row_whose_label_is_not_the_listed_one_is_refused():
+    dataset = Pairs()
+    dataset.targets = [(label + 1) % 3 for label in LABELS]
+    with pytest.raises(ValueError, match=r"row 0 has the label 2, but the dataset lists it as 0: pass \(row for row"):
+        Samples.from_dataset(dataset)
+    assert Samples.from_dataset((dataset[i] for i in range(8)), 3).labels.tolist() == LABELS

@@ -4,6 +4,7 @@ import json
 import warnings
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 from tiny import HeadFirst, K, Returns, convnet, fitted, floats, half_frozen, mlp, pixels, same_weights, untouched
@@ -23,7 +24,7 @@ from unsir_utils.own.report import Report
 from unsir_utils.workshop import models
 
 SHAPE = (3, 8, 8)
-ANY = pytest.mark.filterwarnings("ignore:no try within:UserWarning", "ignore:A_D:UserWarning")
+ANY = pytest.mark.filterwarnings("ignore:no try:UserWarning", "ignore:A_D:UserWarning")
 
 
 def parts(n=80, shape=SHAPE, n_classes=K) -> tuple[Samples, Samples, Samples]:
@@ -225,9 +226,11 @@ def test_forget_images_are_not_looked_at_unless_that_is_allowed(monkeypatch):
 def test_the_goal_missed_is_warned_of(monkeypatch):
     retain, validation, held = parts(40)
     monkeypatch.setattr(forgetting, "margin", lambda *_: 3.0)
-    with pytest.warns(UserWarning, match="no try within the budget forgot"):
+    with pytest.warns(UserWarning, match="no try up to the highest rate forgot.* nearest to it: give more retain images$"):
         report = forget(convnet(), [1], retain, validation, noise=False).report
     assert "Warning: no try" in str(report)
+    with pytest.warns(UserWarning, match="no try within the budget forgot.* or a larger budget$"):
+        forget(convnet(), [1], retain, validation, noise=False, budget=3.0)
     monkeypatch.setattr(forgetting, "margin", lambda *_: -9.0)
     model = fitted(convnet(), floats(SHAPE, 40))
     monkeypatch.setattr(forgetting, "RATES", (1e-9,) * 7)
@@ -239,7 +242,7 @@ def test_the_goal_missed_is_warned_of(monkeypatch):
     "after, said", [(88.6, []), (88.4, ["A_Dr fell by 1.6 points on the held-out images, more than 1.5"])]
 )
 def test_a_dr_may_fall_by_one_and_a_half_points(after, said):
-    found = forgetting._warnings({"forgotten": True, "margin": -5.0}, {"A_Dr": (90.0, after), "A_Df": (80.0, 1.0)})
+    found = forgetting._warnings([], {"forgotten": True, "margin": -5.0}, {"A_Dr": (90.0, after), "A_Df": (80.0, 1.0)})
     assert [text.partition(":")[0] for text in found] == said
 
 
@@ -335,7 +338,7 @@ REFUSED = {
     "one output": (lambda: convnet(1), {}, "one output unit for two classes"),
     "frozen": (lambda: convnet().requires_grad_(False), {}, "unfreeze some"),
     "mixed": (lambda: nn.Sequential(convnet(), nn.Linear(K, K).half()), {}, "several types"),
-    "a list of names": (convnet, {"classes": "bee"}, "expected a list, such as"),
+    "a list of names": (convnet, {"classes": "bee"}, "expected a list of class numbers"),
     "no names": (convnet, {"classes": ["bee"]}, "names no classes"),
     "no class": (convnet, {"classes": []}, "no forget class"),
     "forget in retain": (convnet, {"retain": floats(SHAPE)}, "the retain data contains forget classes"),
@@ -354,7 +357,7 @@ REFUSED = {
     "half a class": (convnet, {"classes": [1.5]}, "forget class 1.5 is out of range"),
     "twice": (convnet, {"classes": [1, 1]}, "name a class twice"),
     "all classes": (convnet, {"classes": range(K)}, "all 4 classes are to be forgotten"),
-    "a number": (convnet, {"classes": 1}, "classes is 1: expected a list"),
+    "a number": (convnet, {"classes": 1}, "forget class is given as 1: expected a list"),
     "empty retain": (convnet, {"retain": floats(SHAPE).only([])}, "the retain data is empty"),
     "draw": (convnet, {"retain_per_class": -1}, "retain_per_class is -1"),
     "seed": (convnet, {"seed": "x"}, "seed is x"),
@@ -518,3 +521,74 @@ def test_of_many_classes_those_that_changed_most_are_shown():
     text = str(Report(("gone",), (90.0, 75.0), None, (3.0, -4.0), rows, [], {"noise": True}, {}, {}))
     assert "| c29 " in text and "| c3 " not in text and "more classes changed less" in text
     assert "| gone " in text and "A_Df not measured" in text
+
+
+@ANY
+def test_a_second_request_says_what_was_forgotten_before():
+    retain, validation = (floats(SHAPE, n).without([1, 2]) for n in (40, 20))
+    with pytest.warns(UserWarning, match=r"no sample of the classes \[2\].*say\s+forgotten="):
+        forget(convnet(), [1], retain, validation, noise=False)
+    report = forget(convnet(), [1], retain, validation, forgotten=[2], noise=False).report
+    assert not [text for text in report.warnings if "no sample" in text]
+
+
+def test_the_same_classes_in_another_order_are_refused():
+    retain, validation, _ = parts(30)
+    named = [
+        Samples(s.images, s.labels, K, names=names)
+        for s, names in ((retain, ("ant", "bee", "cat", "dog")), (validation, ("ant", "bee", "dog", "cat")))
+    ]
+    with pytest.raises(
+        ValueError, match="validation data has the class dog where the retain data has cat: pass both the same"
+    ):
+        forget(convnet(), [1], *named)
+
+
+@ANY
+def test_a_network_that_works_in_place_on_its_input_is_judged_as_its_twin(monkeypatch):
+    class Normalising(nn.Module):
+        def __init__(self, in_place: bool) -> None:
+            super().__init__()
+            self.net, self.in_place = convnet(), in_place
+
+        def forward(self, x):
+            return self.net(x.sub_(0.5).div_(0.25) if self.in_place else x.sub(0.5).div(0.25))
+
+    retain, validation, _ = parts(30)
+    one, other = (forget(Normalising(i), [1], retain, validation, noise=False).tried for i in (True, False))
+    assert [r["margin"] for r in one] == [r["margin"] for r in other]
+
+
+@ANY
+def test_buffers_keep_a_precision_of_their_own():
+    model, (retain, validation, _) = convnet().half(), parts(30)
+    model.register_buffer("scale", torch.tensor(1 / 3))
+    assert forget(model, [1], retain, validation, noise=False).model.scale.item() == torch.tensor(1 / 3).item()
+
+
+@ANY
+def test_numbers_of_numpy_will_do_and_zero_is_no_batch():
+    retain, validation, _ = parts(30)
+    options = {"noise": False, "seed": np.int64(3), "batch_size": np.int64(16)}
+    plain = {"noise": False, "seed": 3, "batch_size": 16}
+    one, other = (forget(convnet(), [1], retain, validation, **given).model for given in (options, plain))
+    assert same_weights(one, other)
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        forget(convnet(), [1], retain, validation, batch_size=0)
+
+
+@ANY
+def test_warnings_of_other_libraries_keep_their_kind_and_are_no_missed_goal():
+    class Old(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = convnet()
+
+        def forward(self, x):
+            warnings.warn("old", DeprecationWarning, stacklevel=1)
+            return self.net(x)
+
+    retain, validation, _ = parts(30)
+    with pytest.warns(DeprecationWarning, match="old"):
+        report = forget(Old(), [1], retain, validation, noise=False).report
+    assert "old" not in report.warnings

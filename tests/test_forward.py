@@ -5,19 +5,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import convnet, floats, mlp, settings_of_cuda
+from tiny import convnet, floats, mlp, same_weights, settings_of_cuda
 from torch import nn
 from torch.nn import functional as F
 
 from unsir_utils.audit.gradcam import gradcam
+from unsir_utils.engine import checks, small_maps
 from unsir_utils.engine import precision as rule
-from unsir_utils.engine import small_maps
 from unsir_utils.engine.forward import forward
 from unsir_utils.engine.precision import autocast, computed_in, device, exact_cuda, precision, uses_bfloat16
 from unsir_utils.engine.small_maps import SmallMaps
 from unsir_utils.engine.training import one_epoch
 from unsir_utils.methods.fisher import fisher_information
 from unsir_utils.noise import learn_noise
+from unsir_utils.unsir import unsir
 from unsir_utils.workshop import models
 from unsir_utils.workshop.provenance import environment
 
@@ -218,3 +219,59 @@ def test_a_network_gives_the_same_logits_and_gradients(architecture, float32):
     torch.testing.assert_close(forward(model, x), other(x).float())
     for p, q in zip(model.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(p.grad, q.grad, rtol=1e-4, atol=1e-6 * q.grad.abs().max().item())
+
+
+class Flattening(nn.Module):
+    """As tutorials write it: `view`, which wants the maps in torch's own order."""
+
+    def __init__(self, flatten) -> None:
+        super().__init__()
+        self.body, self.head, self.flatten = nn.Conv2d(3, 4, 3), nn.Linear(4 * 6 * 6, 4), flatten
+
+    def forward(self, x):
+        return self.head(self.flatten(self.body(x).relu()))
+
+
+def test_a_network_that_views_its_maps_gives_what_it_gives_elsewhere():
+    viewing = Flattening(lambda x: x.view(-1, 4 * 6 * 6))
+    x = SAMPLES.inputs()
+    with pytest.raises(RuntimeError, match="view size is not compatible"):
+        viewing(x)
+    assert torch.allclose(forward(viewing, x), viewing(x.contiguous()), atol=1e-6)
+    reshaping = copy.deepcopy(viewing)
+    reshaping.flatten = lambda x: x.flatten(1)
+    retain = SAMPLES.without([1])
+    one, other = (unsir(m, [1], retain, noise_per_class=2, noise_steps=2).model for m in (viewing, reshaping))
+    assert same_weights(one, other)
+
+
+def test_other_errors_of_a_network_stay_what_they_are():
+    with pytest.raises(RuntimeError, match="shape '\\[-1, 7\\]' is invalid"):
+        forward(Flattening(lambda x: x.view(-1, 7)), SAMPLES.inputs())
+
+
+@pytest.mark.parametrize("numbers", [(1, 0, 1, 1), ((2,), (1,), (1,), 1), ((2, 2), "valid", (1, 1), 1)], ids=str)
+def test_small_maps_take_numbers_in_every_form_that_torch_does(numbers):
+    x, weight = torch.randn(2, 3, 4, 4), torch.randn(5, 3, 3, 3)
+    with SmallMaps():
+        found = F.conv2d(x, weight, None, *numbers)
+    assert torch.allclose(found, F.conv2d(x, weight, None, *numbers), atol=1e-5)
+
+
+def test_a_network_that_fails_in_bfloat16_alone_is_told_how_to_run(monkeypatch):
+    class Filling(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = convnet()
+
+        def forward(self, x):
+            z = torch.zeros(len(x), 4)
+            z[torch.arange(len(x))] = self.net(x)  # autocast gives bfloat16, which does not go into float32
+            return z
+
+    checks.samples_for(Filling(), SAMPLES)
+    monkeypatch.setattr(rule, "cpu_has_bfloat16", lambda: True)
+    with pytest.raises(ValueError, match="fails in torch.bfloat16, in which it would run here: set UNSIR_PRECISION=float32"):
+        checks.samples_for(Filling(), SAMPLES)
+    with computed_in("float32"):
+        checks.samples_for(Filling(), SAMPLES)

@@ -313,3 +313,17 @@ def test_logits_are_taken_out_of_what_a_model_returns():
     assert torch.equal(metrics.logits(model, samples), metrics.logits(model.net, samples))
     with pytest.raises(ValueError, match="the model returns a tuple"):
         metrics.evaluate(Returns(lambda z: (z,), always=True), samples)
+
+
+@pytest.mark.parametrize(
+    "shape, size", [((3, 32, 32), 1000), ((1, 64, 64), 1000), ((3, 224, 224), 81), ((6,), 1000)], ids=str
+)
+def test_large_images_are_measured_in_smaller_batches(shape, size):
+    samples = Samples(torch.zeros(1, *shape, dtype=torch.uint8), torch.tensor([0]), K)
+    assert metrics._batch_of(samples) == size
+
+
+def test_a_network_in_half_precision_is_measured_as_it_is():
+    samples = floats((3, 8, 8), 40)
+    half, full = convnet().half(), convnet().half().float()
+    assert torch.allclose(metrics.logits(half, samples), metrics.logits(full, samples), atol=0.02)

@@ -10,7 +10,7 @@ from unsir_utils.metrics import evaluate
 from unsir_utils.own import example, images, networks
 from unsir_utils.workshop import choices, models, store
 
-ANY = pytest.mark.filterwarnings("ignore:no try within:UserWarning", "ignore:A_D:UserWarning")
+ANY = pytest.mark.filterwarnings("ignore:no try:UserWarning", "ignore:A_D:UserWarning")
 
 
 def net(n_classes: int = K) -> torch.nn.Module:

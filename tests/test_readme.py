@@ -48,6 +48,8 @@ def test_a_sentence_on_records_gets_its_numbers_with_their_intervals(tmp_path, m
     records.to_csv(tmp_path / "laptop/tables/01_x_records.csv", index=False)
     told = readme.measured("laptop", "01_x", {"test": "probe"}, "{A (x); value} %.")  # 12 and 4.30 * 2 / 3 ** 0.5
     assert told == "**12.0 [7.0, 17.0]** %. (3 networks, 1 seed each; [01_x](../notebooks/01_x.ipynb))"
+    wide = readme.measured("laptop", "01_x", {}, "{A (x); probe} %.", wide="test")
+    assert wide == told
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,8 @@ def test_a_part_of_the_paper_counts_its_rows_networks_and_seeds(tmp_path, monkey
     told = readme._measured("laptop", part)
     assert told == "2 of 3 rows (forgetting 1, 4): 1 network, 2 seeds; 1 network, 1 seed below the first row"
     assert readme._measured("laptop", part | {"rows": [1]}) == "1 of 1 rows (forgetting 1): 1 network, 2 seeds"
+    other = part | {"rows": [1], "instead": "on other data"}
+    assert readme._measured("laptop", other) == "no; on other data, forgetting 1: 1 network, 2 seeds"
     assert readme._measured("laptop", part | {"network": "C"}) == readme._measured("laptop", {"notebook": "02_y"}) == "no"
 
 

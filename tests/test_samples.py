@@ -207,3 +207,29 @@ def test_a_seed_decides_how_images_are_augmented():
 def test_vectors_cannot_be_augmented():
     with pytest.raises(ValueError, match=r"a batch is \[21, 6\]: only maps"):
         next(augmented([(floats((6,)).inputs(), floats((6,)).labels)]))
+
+
+U8 = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    "images, options, message",
+    [
+        (U8.float(), {"mean": (0.5,) * 3, "std": (0.5,) * 3}, "floats, which the model takes as they are"),
+        (U8, {"mean": (0.5,) * 3}, "hold 3 and 0 numbers, the images have 3 channels"),
+        (U8, {"std": (0.5,) * 3}, "hold 0 and 3 numbers, the images have 3 channels"),
+        (U8[:, :1], {"mean": (0.5,) * 3, "std": (0.5,) * 3}, "hold 3 and 3 numbers, the images have 1 channels"),
+        (U8, {"names": ("ant", "bee")}, f"expected {K} strings"),
+        (U8, {"names": tuple(range(K))}, f"expected {K} strings"),
+    ],
+)
+def test_statistics_and_names_fit_the_images(images, options, message):
+    with pytest.raises(ValueError, match=message):
+        Samples(images, torch.tensor([0, 1]), K, **options)
+
+
+def test_classes_go_by_name_too():
+    samples = Samples(torch.arange(8.0)[:, None], torch.tensor(LABELS), K, names=("ant", "bee", "cat", "dog"))
+    assert places(samples.only(["dog", 1])) == [0, 2, 4, 5] and places(samples.without(["ant"])) == [0, 2, 4, 5]
+    with pytest.raises(ValueError, match="unknown class 'emu': choose among ant, bee, cat, dog"):
+        samples.only(["emu"])

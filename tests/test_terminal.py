@@ -1,6 +1,7 @@
 """python -m unsir_utils forget"""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -54,7 +55,7 @@ def asked(**changed) -> list[str]:
     ]
 
 
-ANY = pytest.mark.filterwarnings("ignore:no try within:UserWarning", "ignore:A_D:UserWarning")
+ANY = pytest.mark.filterwarnings("ignore:no try:UserWarning", "ignore:A_D:UserWarning")
 
 
 @ANY
@@ -170,3 +171,16 @@ def test_the_help_says_what_goes_in_and_comes_out():
     command = [sys.executable, "-m", "unsir_utils", "forget", "--help"]
     said = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     assert all(word in said for word in ("FOLDER", "--network", "unlearned.safetensors", "Nothing is ever overwritten"))
+
+
+@ANY
+def test_a_class_whose_images_are_gone_is_forgotten_by_the_names_of_all(place, capsys):
+    shutil.rmtree(place / "photos/train/bee")
+    assert terminal.main(asked()) == 1 and "different classes" in capsys.readouterr().err
+    shutil.rmtree(place / "photos/val/bee")
+    assert terminal.main(asked(names="ant bee cat")) == 0
+    about = json.loads((place / "out" / "report.json").read_text())
+    assert about["classes"] == [*CLASSES] and about["A_Df"] is None
+    assert [row["images"] for row in about["by_class"]] == [3, 0, 3]
+    assert terminal.main(asked(names="ant bee cow", out="again")) == 1
+    assert "holds cat, not among the names ant, bee, cow" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..engine import checks
-from ..engine.forward import logits_of
+from ..engine.forward import called
 from ..engine.precision import exact_cuda
 from ..engine.samples import Samples
 from ..engine.state import mode, with_gradients
@@ -60,7 +60,7 @@ def gradcam(model: nn.Module, inputs: Samples | Tensor, classes: int | Tensor, l
 
     with mode(model, False), torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
         with modules[layer].register_forward_hook(keep):
-            z = logits_of(model(x)).gather(1, chosen.expand(len(x))[:, None])
+            z = called(model, x).gather(1, chosen.expand(len(x))[:, None])
         if not maps:
             raise ValueError(f"layer {layer!r} does not run in the model's forward pass: choose another")
         (gradient,) = torch.autograd.grad(z.sum(), maps[-1])

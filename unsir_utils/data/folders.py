@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,16 +26,17 @@ def folder_at(path: str) -> Path:
     return Path(path).expanduser().resolve()
 
 
-def read_folder(path: str, size: int) -> Raw:
+def read_folder(path: str, size: int, names: Sequence[str] = ()) -> Raw:
+    """names: of all classes, in the order of their numbers, where some have no images any more; else the sub-folders'."""
     top = folder_at(path)
     if not top.is_dir():
         raise FileNotFoundError(f"no folder {top}: folder:PATH wants a folder with one sub-folder of images a class")
     split = _split(top)
     if not split:
-        classes = _classes(top)
-        return Raw(_read(top, classes, size), classes)
-    classes = _common_classes(list(split.values()))
-    parts = {role: _read(part, classes, size) for role, part in split.items()}
+        classes = _among(names, [top]) if names else _classes(top)
+        return Raw(_read(top, classes, size, bool(names)), classes)
+    classes = _among(names, [*split.values()]) if names else _common_classes([*split.values()])
+    parts = {role: _read(part, classes, size, bool(names)) for role, part in split.items()}
     test = parts.pop("test" if "test" in parts else "validation")
     return Raw(parts["train"], classes, test, parts.get("validation"))
 
@@ -67,6 +68,15 @@ def _classes(top: Path) -> list[str]:
     return classes
 
 
+def _among(names: Sequence[str], parts: list[Path]) -> list[str]:
+    for part in parts:
+        if strangers := [folder.name for folder in _subfolders(part) if folder.name not in names]:
+            raise ValueError(
+                f"{part} holds {', '.join(strangers)}, not among the names {', '.join(names)}: name all classes"
+            )
+    return [*names]
+
+
 def _common_classes(parts: list[Path]) -> list[str]:
     found = [set(_classes(part)) for part in parts]
     everywhere = set.union(*found)
@@ -77,13 +87,13 @@ def _common_classes(parts: list[Path]) -> list[str]:
     return sorted(everywhere)
 
 
-def _read(top: Path, classes: list[str], size: int) -> Labelled:
-    """The images of every class, class after class, in the order of their names."""
+def _read(top: Path, classes: list[str], size: int, may_lack: bool) -> Labelled:
+    """The images of every class, class after class. may_lack: whether a class may have none."""
     suffixes = _image_suffixes()
-    files = [list(_files(top / name)) for name in classes]
+    files = [list(_files(top / name)) if (top / name).is_dir() or not may_lack else [] for name in classes]
     found = [[f for f in of_class if f.suffix.lower() in suffixes] for of_class in files]
     for name, of_class, images in zip(classes, files, found, strict=True):
-        if not images:
+        if not images and not may_lack:
             kinds = ", ".join(sorted({f.suffix or f.name for f in of_class})) or "nothing"
             raise ValueError(f"{top / name} holds no image that Pillow reads, but {kinds}: fill it or remove it")
     _warn_left_out(top, [f for of_class in files for f in of_class if f.suffix.lower() not in suffixes] + _loose_images(top))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import operator
 import warnings
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from .forward import logits_of
+from .forward import called, forward
+from .precision import precision
 from .state import mode, seeded
 
 if TYPE_CHECKING:
@@ -30,6 +31,24 @@ def classes(given: Iterable[int], n_classes: int | None = None, what: str = "cla
             last = "" if n_classes is None else n_classes - 1
             raise ValueError(f"{what} {c!r} is out of range: expected whole numbers in 0..{last}")
     return [int(c) for c in found]
+
+
+def numbered(given: Iterable[int | str], names: Sequence[str]) -> Iterable[Any]:
+    """`given` with the names in it as numbers. Raises ValueError for an unknown one; what is no list stays as it is."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        return given
+    given = list(given)
+    for name in given:
+        if isinstance(name, str) and name not in names:
+            raise ValueError(f"unknown class {name!r}: {choices(names)}")
+    return [names.index(c) if isinstance(c, str) else c for c in given]
+
+
+def choices(names: Sequence[str], most: int = 20) -> str:
+    if not names:
+        return "the data names no classes; pass names=[...], in the order of the network's outputs"
+    more = ", ..." if len(names) > most else ""
+    return f"choose among {', '.join(names[:most])}{more}"
 
 
 def forget_classes(forget: Iterable[int], n_classes: int | None = None) -> list[int]:
@@ -52,8 +71,6 @@ def samples_for(model: nn.Module, samples: Samples, what: str = "retain data") -
     labels(samples, what)
     if samples.images.is_floating_point() and not torch.isfinite(samples.images).all():
         raise ValueError(f"the {what} has images with nan or infinite values: clean them first")
-    if samples.mean and len(samples.mean) != samples.shape[0]:
-        raise ValueError(f"the {what} has {samples.shape[0]} channels but mean and std for {len(samples.mean)}")
     width = output_width(model, samples.inputs(slice(0, 2)))
     if width != samples.n_classes:
         raise ValueError(f"the model gives {width} logits but the {what} has {samples.n_classes} classes: they must agree")
@@ -128,7 +145,10 @@ def output_width(model: nn.Module, x: Tensor, training: bool = False) -> int:
             raise ValueError(f"the model's {name} is on {p.device}, the data on {x.device}: move one with .to(...)")
     try:
         with torch.no_grad(), _as_it_was(model, training), seeded(0, x.device):
-            y = model(x.clone())
+            z = called(model, x.clone())
+            dtype = precision(model, x.device)
+            if dtype != x.dtype:
+                _runs_in(dtype, model, x)
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         for name, p in model.named_parameters():
             if p.is_floating_point() and p.dtype != x.dtype:
@@ -139,10 +159,19 @@ def output_width(model: nn.Module, x: Tensor, training: bool = False) -> int:
             f"the model does not {'train on' if training else 'take'} images of shape {list(x.shape[1:])} (channels first), "
             f"{len(x)} at once{advice}; it says: {error}"
         ) from error
-    z = logits_of(y)
     if not training and len(z) and z.shape[1] > 1 and (z >= 0).all() and (z.sum(1) - 1).abs().max() < 1e-3:
         warnings.warn("the model gives probabilities: take the softmax off its end, the loss applies it", stacklevel=3)
     return z.shape[1]
+
+
+def _runs_in(dtype: torch.dtype, model: nn.Module, x: Tensor) -> None:
+    """Raises ValueError where the model, which takes x as it is, does not in the precision that it would run in."""
+    try:
+        forward(model, x.clone())
+    except RuntimeError as error:
+        raise ValueError(
+            f"it fails in {dtype}, in which it would run here: set UNSIR_PRECISION=float32 ({error})"
+        ) from error
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -29,14 +29,15 @@ def read_dataset(
     if isinstance(dataset, Mapping):
         raise ValueError(f"the dataset is a dict of {', '.join(map(str, dataset))}: pass one part, as dataset['train']")
     known, n, left_out = _about(dataset, n_classes, names, without, per_class)
+    number = _numbering(dataset, known)
     labels = _known_labels(dataset)
     if labels is None or not hasattr(dataset, "__getitem__"):
         pairs = (_pair(row, IMAGE_KEYS, LABEL_KEYS) for row in _rows(dataset))
     else:  # no image is read but those that are kept
-        numbers = [label_number(label, known) for label in labels]
-        kept = _kept(((i, c) for i, c in enumerate(numbers)), left_out, per_class, seed)
-        pairs, per_class = (_pair(dataset[i], IMAGE_KEYS, LABEL_KEYS) for i, _ in kept), None
-    return _collected(((_tensor(image, transform), c) for image, c in pairs), n, known, left_out, per_class, seed)
+        kept = _kept(((i, number(label)) for i, label in enumerate(labels)), left_out, per_class, seed)
+        pairs, per_class = (_row_as_listed(dataset, i, c, number) for i, c in kept), None
+    numbered = ((_tensor(image, transform), number(label)) for image, label in pairs)
+    return _collected(numbered, n, known, left_out, per_class, seed)
 
 
 def read_loader(
@@ -48,8 +49,10 @@ def read_loader(
     seed: int,
 ) -> Samples:
     """What `Samples.from_loader` promises."""
-    known, n, left_out = _about(getattr(loader, "dataset", loader), n_classes, names, without, per_class)
-    return _collected(_of_batches(loader), n, known, left_out, per_class, seed)
+    dataset = getattr(loader, "dataset", loader)
+    known, n, left_out = _about(dataset, n_classes, names, without, per_class)
+    number = _numbering(dataset, known)
+    return _collected(((image, number(label)) for image, label in _of_batches(loader)), n, known, left_out, per_class, seed)
 
 
 def names_of(dataset: Any) -> tuple[str, ...]:
@@ -69,18 +72,33 @@ def label_number(label: Any, names: Sequence[str] = ()) -> int:
     if isinstance(label, str):
         if label in names:
             return list(names).index(label)
-        raise ValueError(f"unknown class {label!r}: {_choices(names)}")
+        raise ValueError(f"unknown class {label!r}: {checks.choices(names)}")
     value = torch.as_tensor(label)
     if value.numel() != 1 or value.is_complex() or value.item() != int(value.item()):
         raise ValueError(f"a label is {label!r}: expected a whole number or a name; take the argmax of one-hot labels")
     return int(value.item())
 
 
-def _choices(names: Sequence[str], most: int = 20) -> str:
-    if not names:
-        return "the data names no classes; pass names=[...], in the order of the network's outputs"
-    more = ", ..." if len(names) > most else ""
-    return f"choose among {', '.join(names[:most])}{more}"
+def _numbering(dataset: Any, known: tuple[str, ...]) -> Callable[[Any], int]:
+    """A label as the number of the network's output: by its name, where the dataset numbers these names otherwise.
+
+    Raises ValueError where the dataset has names that the network has not.
+    """
+    own = () if _target_transform(dataset) is not None else names_of(dataset)
+    if not (own and known) or own == known:
+        return lambda label: label_number(label, known)
+    if strangers := sorted(set(own) - set(known)):
+        named = ", ".join(strangers)
+        raise ValueError(f"the dataset has the classes {named}, which are not among the names: {checks.choices(known)}")
+    return lambda label: known.index(own[label_number(label, own)])
+
+
+def _row_as_listed(dataset: Any, i: int, c: int, number: Callable[[Any], int]) -> tuple[Any, Any]:
+    """A row. Raises ValueError where its label is another than the dataset's list of labels says."""
+    image, label = _pair(dataset[i], IMAGE_KEYS, LABEL_KEYS)
+    if number(label) != c:
+        raise ValueError(f"row {i} has the label {label!r}, but the dataset lists it as {c}: pass (row for row in dataset)")
+    return image, label
 
 
 def _about(
@@ -98,15 +116,24 @@ def _about(
     checks.counts(n_classes=n, per_class=1 if per_class is None else per_class)
     if names is not None and len(known) != n:
         raise ValueError(f"there are {len(known)} names but n_classes is {n}: they must agree")
-    known = known if len(known) == n else ()  # of a dataset with other classes than the network's
+    if known and len(known) != n:
+        raise ValueError(
+            f"the dataset has {len(known)} classes, the network {n}: pass names=[...], in the order of the network's outputs"
+        )
     if isinstance(without, str) or not isinstance(without, Iterable):
         raise ValueError(f"without is {without!r}: expected a list of classes, such as [3]")
     return known, n, set(checks.classes([label_number(c, known) for c in without], n))
 
 
+def _target_transform(dataset: Any) -> Any:
+    """What changes its labels on the way out, or a Subset's dataset's."""
+    own = getattr(dataset, "target_transform", None)
+    return _target_transform(dataset.dataset) if own is None and hasattr(dataset, "dataset") else own
+
+
 def _known_labels(dataset: Any) -> Sequence | None:
     """The labels, where they can be had without reading an image."""
-    if getattr(dataset, "target_transform", None) is not None:
+    if _target_transform(dataset) is not None:
         return None
     if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):  # torch's Subset
         whole = _known_labels(dataset.dataset)
@@ -187,14 +214,14 @@ def _kept(pairs: Iterable[tuple[Any, int]], left_out: set[int], per_class: int |
 
 
 def _collected(
-    pairs: Iterable[tuple[Tensor, Any]],
+    pairs: Iterable[tuple[Tensor, int]],
     n_classes: int,
     names: tuple[str, ...],
     left_out: set[int],
     per_class: int | None,
     seed: int,
 ) -> Samples:
-    checked = ((image, checks.classes([label_number(label, names)], n_classes, "label")[0]) for image, label in pairs)
+    checked = ((image, checks.classes([label], n_classes, "label")[0]) for image, label in pairs)
     kept = _kept(_of_one_shape(checked), left_out, per_class, seed)
     if not kept:
         raise ValueError(f"the data holds no image{' but of the classes left out' if left_out else ''}: nothing can be read")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .precision import autocast, exact_cuda
 from .small_maps import SmallMaps
@@ -13,7 +15,26 @@ from .small_maps import SmallMaps
 def forward(model: nn.Module, x: Tensor) -> Tensor:
     """The model's logits, float32 [n, K], by the project's one rule for speed: `precision` and `SmallMaps`."""
     with autocast(model, x.device), SmallMaps(), exact_cuda():
-        return logits_of(model(x)).float()
+        return called(model, x).float()
+
+
+def called(model: nn.Module, x: Tensor) -> Tensor:
+    """The model's logits as it gives them, in whatever precision holds."""
+    with AnyOrder():
+        return logits_of(model(x))
+
+
+class AnyOrder(TorchFunctionMode):
+    """`view` copies, as `reshape` does, where it cannot be had of maps that lie channels last: that order is ours, not the
+    network's."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        try:
+            return function(*args, **(kwargs or {}))
+        except RuntimeError as error:
+            if function is not torch.Tensor.view or "view size is not compatible" not in str(error):
+                raise
+            return args[0].reshape(*args[1:], **(kwargs or {}))
 
 
 def logits_of(output: object) -> Tensor:

@@ -40,6 +40,19 @@ class Samples:
         object.__setattr__(self, "labels", _labels(self.labels, images.device))
         if len(self.images) != len(self.labels):
             raise ValueError(f"there are {len(self.images)} images but {len(self.labels)} labels: each image needs one")
+        self._check_statistics()
+        if self.names and (len(self.names) != self.n_classes or not all(isinstance(name, str) for name in self.names)):
+            raise ValueError(f"names are {[*self.names]}: expected {self.n_classes} strings, one a class, or none")
+
+    def _check_statistics(self) -> None:
+        if not (self.mean or self.std):
+            return
+        if self.images.dtype != torch.uint8:
+            raise ValueError("images are floats, which the model takes as they are: leave out mean and std, or pass uint8")
+        channels = self.images.shape[1]
+        if not len(self.mean) == len(self.std) == channels:
+            found = f"{len(self.mean)} and {len(self.std)}"
+            raise ValueError(f"mean and std hold {found} numbers, the images have {channels} channels: give one each")
 
     @classmethod
     def from_dataset(
@@ -57,10 +70,12 @@ class Samples:
 
         An iterable or a generator of such rows, of whatever length, will do as well.
 
-        transform: of an image into the tensor that the network takes; needed where rows hold PIL images.
+        transform: of an image into the tensor that the network takes; needed where rows hold PIL images. A uint8 tensor
+            counts as pixels in 0..255 and is divided by 255.
         without: classes to leave out. Where the dataset knows its labels, no image of theirs is read.
         per_class: a random draw of so many a class by `seed`, each row as likely; no more is held in memory. None: all.
-        n_classes: of the network; names: of the classes, in its order. Default: as the dataset says.
+        n_classes: of the network; names: of the classes, in its order. Default: as the dataset says. Where the dataset names
+            its classes, too, a label counts by its name: it may have fewer, numbered otherwise.
 
         Raises ValueError where these are not to be had, or rows are not like this.
         """
@@ -105,11 +120,11 @@ class Samples:
     def to(self, device: torch.device | str) -> Samples:
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
-    def only(self, classes: Iterable[int]) -> Samples:
-        """The samples of these classes: the forget set, given the forget classes."""
+    def only(self, classes: Iterable[int | str]) -> Samples:
+        """The samples of these classes, by number or name: the forget set, given the forget classes."""
         return self[self._among(classes)]
 
-    def without(self, classes: Iterable[int]) -> Samples:
+    def without(self, classes: Iterable[int | str]) -> Samples:
         """The samples of all other classes: the retain set, given the forget classes."""
         return self[~self._among(classes)]
 
@@ -156,8 +171,8 @@ class Samples:
         while True:
             yield from self.shuffled(size)
 
-    def _among(self, classes: Iterable[int]) -> Tensor:
-        among = checks.classes(classes, self.n_classes)
+    def _among(self, classes: Iterable[int | str]) -> Tensor:
+        among = checks.classes(checks.numbered(classes, self.names), self.n_classes)
         return torch.isin(self.labels, torch.tensor(among, dtype=torch.int64, device=self.device))
 
 

@@ -20,9 +20,19 @@ class SmallMaps(TorchFunctionMode):
     """
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is torch.conv2d and not kwargs and len(args) == 7 and _is_small(*args):
-            return _by_position(*args[:5])
+        if function is torch.conv2d and not kwargs and len(args) == 7:
+            x, weight, bias, *numbers, groups = args
+            stride, padding, dilation = map(_pair, numbers)
+            if _is_small(x, weight, bias, stride, padding, dilation, groups):
+                return _by_position(x, weight, bias, stride, padding)
         return function(*args, **(kwargs or {}))
+
+
+def _pair(given):
+    """For rows and columns, where one number may stand for both; what is no number, such as "same", as it is."""
+    if isinstance(given, int):
+        return (given, given)
+    return (*given, *given) if isinstance(given, (tuple, list)) and len(given) == 1 else given
 
 
 def _is_small(x: Tensor, weight: Tensor, bias: Tensor | None, stride, padding, dilation, groups: int) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .forward import forward, logits_of
+from .forward import called, forward
 from .precision import exact_cuda
 from .state import mode, with_gradients
 
@@ -131,7 +131,7 @@ def head(model: nn.Module, x: Tensor) -> Layer:
     hooks = [layer.register_forward_hook(remember) for layer in model.modules() if isinstance(layer, HEADS)]
     try:
         with mode(model, False):
-            z = logits_of(model(x.clone().requires_grad_().clone()))
+            z = called(model, x.clone().requires_grad_().clone())
     finally:
         for hook in hooks:
             hook.remove()

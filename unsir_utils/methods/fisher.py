@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..engine import checks
-from ..engine.forward import logits_of
+from ..engine.forward import called
 from ..engine.precision import exact_cuda
 from ..engine.samples import Samples
 from ..engine.small_maps import SmallMaps
@@ -43,7 +43,7 @@ def _loop(model: nn.Module, samples: Samples) -> dict[str, Tensor]:
     names, parameters = zip(*model.named_parameters(), strict=True)
     total = {name: torch.zeros_like(p) for name, p in zip(names, parameters, strict=True)}
     for x, _ in samples.batches(1):
-        log_p = F.log_softmax(logits_of(model(x)), dim=1)[0]
+        log_p = F.log_softmax(called(model, x), dim=1)[0]
         for log_py in log_p:
             gradients = torch.autograd.grad(log_py, parameters, retain_graph=True, allow_unused=True)
             for name, g in zip(names, gradients, strict=True):
@@ -82,7 +82,7 @@ def _layerwise(model: nn.Module, samples: Samples) -> dict[str, Tensor]:
     for x, _ in samples.batches(BATCH):
         seen.clear()
         with SmallMaps():
-            log_p = F.log_softmax(logits_of(model(x)), dim=1)
+            log_p = F.log_softmax(called(model, x), dim=1)
         if aside := layers.keys() - seen.keys():
             raise ValueError(f"layers {sorted(aside)} are used without being called: use method='loop'")
         with torch.no_grad():
@@ -105,7 +105,7 @@ def method_for(model: nn.Module) -> str:
 def _used(model: nn.Module, x: Tensor) -> set[int]:
     """The ids of the parameters that act on the logits for inputs x."""
     parameters = list(model.parameters())
-    gradients = torch.autograd.grad(logits_of(model(x)).sum(), parameters, allow_unused=True)
+    gradients = torch.autograd.grad(called(model, x).sum(), parameters, allow_unused=True)
     return {id(p) for p, g in zip(parameters, gradients, strict=True) if g is not None}
 
 

@@ -110,7 +110,7 @@ def margin(model: nn.Module, signs: Sequence[Noise]) -> float:
     found = []
     with mode(model, False):
         for kind in signs:
-            odds = log_odds(forward(model, kind.images), kind.labels).double()
+            odds = log_odds(forward(model, kind.images.clone()), kind.labels).double()  # it may work in place
             found += [odds[kind.labels == c].mean() for c in kind.labels.unique()]
     return torch.stack(found).max().item()  # nan where one is
 

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from .. import metrics
 from ..engine import checks
-from ..engine.datasets import label_number
 from ..engine.forward import forward
 from ..engine.samples import Samples
 from ..engine.state import mode, with_gradients
@@ -23,7 +22,7 @@ from ..noise import Noise, learn_noise
 from ..settings import best_record
 from ..unsir import Unlearned, two_passes
 from .choose import FORGOTTEN, HEAD_FACTOR, RATES, REPAIR, TOLERATED, Try, batch_size_for, margin, next_try, stand_ins
-from .networks import of_log_probabilities, ready
+from .networks import in_precision_of, of_log_probabilities, ready, unwrapped
 from .report import Report
 
 NOISE: dict[str, Any] = {
@@ -48,6 +47,7 @@ def forget(
     retain: Samples,
     validation: Samples,
     *,
+    forgotten: Iterable[int | str] = (),
     held_out_forget: Samples | None = None,
     look: bool = False,
     noise: bool | None = None,
@@ -61,6 +61,7 @@ def forget(
     classes: by number, or by name where `retain` has names.
     retain: training images of the other classes, of which `retain_per_class` of each are drawn for the passes.
     validation: images of the other classes that the network never saw; they choose and measure.
+    forgotten: classes that were forgotten before, of which `retain` has none either.
     held_out_forget: images of the forget classes, to report A_Df. With look=True they decide, too.
     noise: with UNSIR's noise, without it (its two passes alone), or (None) whichever keeps more.
     budget: image passes in all, in runs of UNSIR on the retain subset; the measuring at the end is not counted.
@@ -91,13 +92,16 @@ def forget(
     try. Warns where the goal is missed: A_Df of at most 1 % at most 1.5 points of A_Dr below the original. Where every try
     diverged, a copy of the network comes back as it was.
     """
-    copied, dtype = ready(model)
+    copied = ready(model)
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        request = _request(copied, classes, retain, validation, held_out_forget, look, retain_per_class, batch_size, seed)
-    said = list(dict.fromkeys(str(warning.message) for warning in heard))
-    for text in said:
-        warnings.warn(text, stacklevel=3)  # past the decorator
+        request = _request(
+            copied, classes, retain, validation, forgotten, held_out_forget, look, retain_per_class, batch_size, seed
+        )
+    told = {str(warning.message): warning.category for warning in heard}
+    for text, category in told.items():
+        warnings.warn(text, category, stacklevel=3)  # past the decorator
+    said = [text for text, category in told.items() if category is UserWarning]  # what it is not is of another library
     if noise not in (None, True, False):
         raise ValueError(f"noise is {noise!r}: expected True, False, or None for whichever keeps more")
     checks.positive(budget=budget)
@@ -108,7 +112,7 @@ def forget(
     for text in report.warnings[len(said) :]:
         warnings.warn(text, stacklevel=3)
     assert search.best is not None
-    return Forgotten(search.best[1].model.to(dtype), report.tried, report)
+    return Forgotten(in_precision_of(unwrapped(model), search.best[1].model), report.tried, report)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,6 +140,7 @@ def _request(
     classes: Iterable[int | str],
     retain: Samples,
     validation: Samples,
+    forgotten: Iterable[int | str],
     held_out_forget: Samples | None,
     look: bool,
     retain_per_class: int,
@@ -147,19 +152,20 @@ def _request(
         if not isinstance(given, Samples) and not (given is None and name == "held_out_forget"):
             raise ValueError(f"{name} is a {type(given).__name__}: expected Samples, as by Samples.from_dataset")
     retain, validation = retain.to(device), validation.to(device)
-    forget = checks.forget_classes(_numbers(classes, retain), retain.n_classes)
+    forget = checks.forget_classes(checks.numbered(classes, retain.names), retain.n_classes)
     if len(retain) and checks.output_width(model, retain.inputs(slice(0, 2))) == 1:
         raise ValueError(
             "the model has one output unit for two classes: give it two, the logits (0, z), as by a module that returns "
             "torch.cat([torch.zeros_like(z), z], 1)"
         )
-    checks.counts(retain_per_class=retain_per_class, batch_size=batch_size or 2)
+    checks.counts(retain_per_class=retain_per_class, batch_size=2 if batch_size is None else batch_size)
     checks.counts(seed=seed, least=0)
+    seed = int(seed)  # numpy's, too, which torch does not take
     subset = retain.draw(retain_per_class, seed)
-    batch_size = batch_size or batch_size_for(subset)
+    batch_size = batch_size_for(subset) if batch_size is None else int(batch_size)
     checks.trainable(model, subset, batch_size)
     _finite(model, subset)
-    checks.retain_set(retain, forget)
+    checks.retain_set(retain, forget, checks.numbered(forgotten, retain.names))
     _like(retain, validation, "validation data")
     checks.samples_for(model, validation, "validation data")
     _only_of(validation, forget, False, "validation data")
@@ -175,12 +181,6 @@ def _request(
     return _Request(model, forget, subset, watched, validation, held_out_forget, look, batch_size, head_factor, seed)
 
 
-def _numbers(classes: Iterable[int | str], retain: Samples) -> list[Any]:
-    if isinstance(classes, str) or not isinstance(classes, Iterable):
-        raise ValueError(f"classes is {classes!r}: expected a list, such as [3] or ['cat']")
-    return [label_number(c, retain.names) if isinstance(c, str) else c for c in classes]
-
-
 @torch.no_grad()
 def _finite(model: nn.Module, samples: Samples) -> None:
     with mode(model, False):
@@ -189,9 +189,12 @@ def _finite(model: nn.Module, samples: Samples) -> None:
 
 
 def _like(retain: Samples, samples: Samples, what: str) -> None:
-    """Raises ValueError unless these are of the retain data's shape; a network may take any."""
+    """Raises ValueError unless these are of the retain data's shape, of which a network may take any, and classes."""
     if len(samples) and samples.shape != retain.shape:
         raise ValueError(f"the {what} has images {[*samples.shape]}, the retain data {[*retain.shape]}: they must agree")
+    if samples.names and retain.names and samples.names != retain.names:
+        one, other = next((a, b) for a, b in zip(samples.names, retain.names, strict=False) if a != b)
+        raise ValueError(f"the {what} has the class {one} where the retain data has {other}: pass both the same names=[...]")
 
 
 def _only_of(samples: Samples, forget: list[int], wanted: bool, what: str) -> None:
@@ -329,7 +332,7 @@ def _report(search: _Search, said: list[str]) -> Report:
         settings={**rates, **search.common, **used, "retain_images": len(request.subset)},
         passes={**search.passes, "measuring": looked_at},
         seconds=seconds,
-        warnings=said + _warnings(record, mean),
+        warnings=said + _warnings(search.records, record, mean),
         notes=_notes(request, search.records, record),
     )
 
@@ -351,14 +354,16 @@ def _by_class(request: _Request, measured: dict[str, list[Tensor]]) -> list[dict
     return rows
 
 
-def _warnings(record: dict[str, Any], mean: dict[str, tuple[float, float]]) -> list[str]:
+def _warnings(records: list[dict[str, Any]], record: dict[str, Any], mean: dict[str, tuple[float, float]]) -> list[str]:
     """Where the goal was missed."""
     found, lost = [], mean["A_Dr"][0] - mean["A_Dr"][1]
     more = "give more retain images or a larger budget"
     if math.isnan(record["margin"]):
         found.append(f"every try diverged, so that the network is returned as it was: {more}")
     elif not record["forgotten"]:
-        found.append(f"no try within the budget forgot; of all tries this one is nearest to it: {more}")
+        highest = any(r["impair_lr"] == RATES[-1] for r in records)
+        where, what = ("up to the highest rate", "give more retain images") if highest else ("within the budget", more)
+        found.append(f"no try {where} forgot; of all tries this one is nearest to it: {what}")
     elif "A_Df" in mean and mean["A_Df"][1] > 1:
         found.append(f"A_Df is {mean['A_Df'][1]:.1f} %, above 1 %, though the stand-ins say forgotten: let look=True decide")
     if lost > TOLERATED:

@@ -20,16 +20,18 @@ def read_images(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     grey: bool = False,
+    names: Sequence[str] = (),
 ) -> tuple[Samples, Samples]:
     """(train, held out) of a folder that holds one sub-folder of images a class, or train/ and val/ (or test/) that do.
 
     val/ is held out, else test/, else a fifth of each class, with a warning. image_size: in pixels, images are resized and
     cropped to it. mean, std: of each channel, as the network was trained with; None for ImageNet's. grey: one channel.
+    names: of all the network's classes, in its order, where some have no sub-folder any more; else the sub-folders'.
     Raises ValueError or OSError for what cannot be read.
     """
     checks.counts(image_size=image_size)
     mean, std = _statistics(mean, std, 1 if grey else 3)
-    raw = read_folder(str(folder), image_size)
+    raw = read_folder(str(folder), image_size, names)
 
     def samples(images: Tensor, labels: Tensor) -> Samples:
         one = images.float().mean(1, keepdim=True).round().to(images.dtype) if grey else images

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ..engine import checks
-from ..engine.forward import logits_of
+from ..engine.forward import called
 from ..engine.samples import Samples
 from ..engine.state import mode
 
@@ -22,10 +22,10 @@ PREFIXES = (*(f"{name}." for name in WRAPPERS), "model.")  # before every name o
 STATES = ("state_dict", "model_state_dict", "model", "network", "net")  # where a checkpoint keeps its weights
 
 
-def ready(model: nn.Module) -> tuple[nn.Module, torch.dtype]:
-    """(a copy that the kernels run on, the precision of the weights of `model`).
+def ready(model: nn.Module) -> nn.Module:
+    """A copy that the kernels run on.
 
-    The copy is taken out of DataParallel and torch.compile and brought to float32. Raises ValueError for what can be none.
+    It is taken out of DataParallel and torch.compile and brought to float32. Raises ValueError for what can be none.
     """
     if not isinstance(model, nn.Module):
         raise ValueError(f"the model is a {type(model).__name__}: expected a torch.nn.Module, with its weights loaded")
@@ -47,7 +47,15 @@ def ready(model: nn.Module) -> tuple[nn.Module, torch.dtype]:
             f"the model cannot be copied ({error}): take off what torch.nn.utils.weight_norm or the like put on it, or "
             "keep no outputs and open files in it"
         ) from error
-    return copied.float(), dtypes.pop()
+    return copied.float()
+
+
+def in_precision_of(model: nn.Module, copied: nn.Module) -> nn.Module:
+    """`copied` with each weight and buffer in the precision that it has in `model`."""
+    for kind in (nn.Module.parameters, nn.Module.buffers):
+        for own, theirs in zip(kind(model), kind(copied), strict=True):
+            theirs.data = theirs.data.to(own.dtype)
+    return copied
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -64,7 +72,7 @@ def of_log_probabilities(model: nn.Module, samples: Samples) -> bool:
     Asked in float32 on every machine: in bfloat16 probabilities do not sum to one.
     """
     with mode(model, False):
-        return bool(logits_of(model(samples.inputs(slice(0, 2)))).logsumexp(1).abs().max() < 1e-3)
+        return bool(called(model, samples.inputs(slice(0, 2))).logsumexp(1).abs().max() < 1e-3)
 
 
 def load(name: str, arguments: dict[str, Any] | None, weights: Path | str, n_classes: int) -> nn.Module:

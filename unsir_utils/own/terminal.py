@@ -49,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
         help='what it is called with; default for torchvision: {"num_classes": sub-folders}, else none')  # fmt: skip
     add("--weights", required=True, type=Path, metavar="FILE", help=".safetensors, or a state_dict that torch.save wrote")
     add("--classes", required=True, nargs="+", metavar="CLASS", help="to forget: names of sub-folders, or numbers")
+    add("--names", nargs="+", default=(), metavar="CLASS",
+        help="of all the network's classes, in its order, where some have no sub-folder any more")  # fmt: skip
     add("--out", required=True, type=Path, metavar="OUT", help="a new folder for what comes out")
     add("--image-size", type=int, default=224, metavar="PIXELS", help="images are resized and cropped to it (%(default)s)")
     add("--mean", type=float, nargs="+", default=None, help="of each channel, as trained with; default: ImageNet's")
@@ -70,7 +72,7 @@ def _forget(asked: argparse.Namespace) -> None:
     if asked.out.exists():
         raise ValueError(f"{asked.out} is there already: name a new folder, nothing is overwritten")
     device = precision.device(asked.device)
-    train, held_out = read_images(asked.folder, asked.image_size, asked.mean, asked.std, asked.grey)
+    train, held_out = read_images(asked.folder, asked.image_size, asked.mean, asked.std, asked.grey, asked.names)
     model = _network(asked, train.n_classes).to(device)
     found = _unlearned(model, asked, train, held_out)
     _write(found, asked, held_out.names)
@@ -87,14 +89,13 @@ def _network(asked: argparse.Namespace, n_classes: int) -> Any:
 
 
 def _unlearned(model: Any, asked: argparse.Namespace, train: Any, held_out: Any) -> Any:
-    from ..engine.datasets import label_number
     from .forgetting import forget
 
-    names = train.names
-    classes = [label_number(c if c in names or not c.isdecimal() else int(c), names) for c in asked.classes]
+    classes = [c if c in train.names or not c.isdecimal() else int(c) for c in asked.classes]
+    gone = held_out.only(classes)
     return forget(
         model, classes, train.without(classes), held_out.without(classes),
-        held_out_forget=held_out.only(classes), look=asked.look,
+        held_out_forget=gone if len(gone) else None, look=asked.look,
         retain_per_class=asked.retain_per_class, batch_size=asked.batch_size, budget=asked.budget, seed=asked.seed,
     )  # fmt: skip
 

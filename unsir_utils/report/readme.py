@@ -83,13 +83,12 @@ def _number(line: pd.Series) -> str:
     return f"**{line.measured.rpartition(': ')[2]}**"
 
 
-def measured(
-    profile: str, notebook: str, where: dict[str, str | int], says: str, step: float = 0.0, wide: str = ""
-) -> str:
+def measured(profile: str, notebook: str, where: dict[str, str | int], says: str, step: float = 0.0, wide: str = "") -> str:
     """A sentence of readme.yaml with percentages of a notebook's published records, each with its interval.
 
-    where: which records, by column. wide: a column whose entries become columns, with `value` in them. says: "{method; column}" stands for such a number, "{paper table: method; metric}"
-    for the paper's, of the same network and number of classes. step: see `judge.interval`.
+    where: which records, by column. wide: a column whose entries become columns, with `value` in them. says: "{method;
+    column}" stands for such a number, "{paper table: method; metric}" for the paper's, of the same network and number of
+    classes. step: see `judge.interval`.
     """
     records = pd.read_csv(published_root() / profile / "tables" / f"{notebook}_records.csv")
     for column, wanted in where.items():
