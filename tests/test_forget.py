@@ -532,6 +532,13 @@ def test_a_second_request_says_what_was_forgotten_before():
     assert not [text for text in report.warnings if "no sample" in text]
 
 
+@ANY
+def test_a_class_that_no_validation_image_is_of_is_named():
+    retain, validation, _ = parts(30)
+    with pytest.warns(UserWarning, match=r"no image of the classes \[3\]: A_Dr says nothing of them"):
+        forget(convnet(), [1], retain, validation.without([3]), noise=False)
+
+
 def test_the_same_classes_in_another_order_are_refused():
     retain, validation, _ = parts(30)
     named = [

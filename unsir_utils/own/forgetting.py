@@ -83,7 +83,8 @@ def forget(
     - Noise was chosen in 4 of 11 (a Vision Transformer, an MLP) and 0 of 12. It was mostly tried at the next gentler rate
       alone, and did not forget there. So this does not say that it harms at the rate that was chosen.
 
-    Any nn.Module classifier with at least two outputs will do; frozen parameters stay. The copy is taken out of
+    Any nn.Module classifier with at least two outputs will do; frozen parameters stay, while BatchNorm's running statistics
+    move wherever it stands. The copy is taken out of
     DataParallel and torch.compile. Weights in half precision are brought to float32 and back. The data goes where the model
     is. A LogSoftmax at the end may stay. The paper's claims are about A_Dr and A_Df, and so is the choice: an A_Df of 0 does
     not say that the weights hold nothing of the class.
@@ -169,6 +170,8 @@ def _request(
     _like(retain, validation, "validation data")
     checks.samples_for(model, validation, "validation data")
     _only_of(validation, forget, False, "validation data")
+    if unseen := sorted({*retain.labels.tolist()} - {*validation.labels.tolist()}):
+        warnings.warn(f"the validation data has no image of the classes {unseen}: A_Dr says nothing of them", stacklevel=3)
     if held_out_forget is not None:
         held_out_forget = held_out_forget.to(device)
         _like(retain, held_out_forget, "held_out_forget")
