@@ -319,8 +319,16 @@ def test_logits_are_taken_out_of_what_a_model_returns():
     "shape, size", [((3, 32, 32), 1000), ((1, 64, 64), 1000), ((3, 224, 224), 81), ((6,), 1000)], ids=str
 )
 def test_large_images_are_measured_in_smaller_batches(shape, size):
-    samples = Samples(torch.zeros(1, *shape, dtype=torch.uint8), torch.tensor([0]), K)
-    assert metrics._batch_of(samples) == size
+    seen = []
+    samples = Samples(torch.zeros(2 * size + 1, *shape, dtype=torch.uint8), torch.zeros(2 * size + 1), K)
+
+    class Counting(nn.Module):
+        def forward(self, x):
+            seen.append(len(x))
+            return torch.zeros(len(x), K)
+
+    metrics.logits(Counting(), samples)
+    assert seen == [size, size, 1]
 
 
 def test_a_network_in_half_precision_is_measured_as_it_is():

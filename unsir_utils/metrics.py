@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 from .engine import checks
 from .engine.forward import forward
-from .engine.samples import Samples
+from .engine.samples import Samples, at_once
 from .engine.state import mode, seeded, with_gradients
 from .engine.training import adam, one_epoch
 
-EVALUATION_BATCH = 1000  # images, of 64 pixels a side at most; of larger ones fewer
+EVALUATION_BATCH = 1000  # images, see `at_once`
 
 
 @torch.no_grad()
@@ -25,19 +25,13 @@ def logits(model: nn.Module, samples: Samples) -> Tensor:
     checks.labels(samples)
     with mode(model, False):
         dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-        parts = [forward(model, x.to(dtype)) for x, _ in samples.batches(_batch_of(samples))]
+        parts = [forward(model, x.to(dtype)) for x, _ in samples.batches(at_once(samples.shape, EVALUATION_BATCH))]
     z = torch.cat(parts) if parts else torch.empty(0, samples.n_classes, device=samples.device)
     if z.shape[1] != samples.n_classes:
         raise ValueError(
             f"the model gives {z.shape[1]} logits but the data has {samples.n_classes} classes: they must agree"
         )
     return z
-
-
-def _batch_of(samples: Samples) -> int:
-    """How many images are measured at once; bounds the memory."""
-    pixels = math.prod(samples.shape[1:])
-    return max(1, min(EVALUATION_BATCH, EVALUATION_BATCH * 64 * 64 // max(1, pixels)))
 
 
 def predictions(model: nn.Module, samples: Samples) -> Tensor:

@@ -15,11 +15,11 @@ from torch.nn import functional as F
 from .engine import checks
 from .engine.forward import forward
 from .engine.precision import exact_cuda
-from .engine.samples import Samples, channels_last
+from .engine.samples import Samples, at_once, channels_last
 from .engine.state import mode, seeded, with_gradients
 from .settings import PAPER
 
-CHUNK = 512  # noise images that go through the model at once; bounds the memory, not the result
+CHUNK = 512  # noise images that go through the model at once, see `at_once`; bounds the memory, not the result
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +89,7 @@ def learn_noise(
     with seeded(seed):
         images = torch.randn(len(labels), *shape, dtype=torch.float32).to(device).requires_grad_()
     optimiser = torch.optim.Adam([images], lr=lr, fused=True)
-    chunk = len(labels) if batchnorm == "train" else CHUNK
+    chunk = len(labels) if batchnorm == "train" else at_once(shape, CHUNK)
     start, losses = time.perf_counter(), []
     if not in_place:
         model = copy.deepcopy(model)

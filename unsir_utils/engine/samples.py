@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -219,6 +220,12 @@ def _labels(given: Tensor | Sequence, device: torch.device) -> Tensor:
 def channels_last(x: Tensor) -> Tensor:
     """Maps [n, C, H, W] as they are laid out fastest; anything else as it is."""
     return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+
+
+def at_once(shape: Sequence[int], most: int) -> int:
+    """How many images [C, H, W] go through a network together: `most` up to 64 pixels a side, of larger ones fewer, so that
+    they take about as much memory."""
+    return max(1, min(most, most * 64 * 64 // max(1, math.prod(shape[1:]))))
 
 
 def on(device: torch.device, small: Tensor) -> Tensor:
