@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..engine import checks
 from ..engine.forward import forward
-from ..engine.samples import Samples
+from ..engine.samples import Samples, at_once
 from ..engine.state import mode
 from ..engine.training import head
 from ..metrics import EVALUATION_BATCH
@@ -63,7 +63,7 @@ def read(model: nn.Module, samples: Samples) -> AtHead:
     checks.samples_for(model, samples, "data")
     last, parts = cast(nn.Linear, head(model, samples.inputs(slice(0, 2)))), []  # or a convolution
     with mode(model, False):
-        for x, _ in samples.batches(EVALUATION_BATCH):
+        for x, _ in samples.batches(at_once(samples.shape, EVALUATION_BATCH)):
             with _heard(last) as kept:
                 forward(model, x)
             parts.append([_pooled(last, told).double().cpu() for told in kept[-1]])
