@@ -199,6 +199,7 @@ def test_labels_follow_their_names_where_a_class_is_gone():
         Samples.from_dataset(bees, 3)
     with pytest.raises(ValueError, match="has the classes bee, which are not among the names: choose among cow, cat"):
         Samples.from_dataset(bees, names=["cow", "cat"])
+    assert Samples.from_dataset(bees, names=["Biene", "Katze"]).labels.tolist() == [0, 1] * 4
 
 
 def test_labels_that_were_renumbered_on_the_way_out_are_the_networks():

@@ -233,3 +233,6 @@ def test_classes_go_by_name_too():
     assert places(samples.only(["dog", 1])) == [0, 2, 4, 5] and places(samples.without(["ant"])) == [0, 2, 4, 5]
     with pytest.raises(ValueError, match="unknown class 'emu': choose among ant, bee, cat, dog"):
         samples.only(["emu"])
+    for no_list in ("ant", 3, torch.tensor(3), np.array([[3]])):
+        with pytest.raises(ValueError, match="expected a list of class numbers"):
+            samples.only(no_list)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def classes(given: Iterable[int], n_classes: int | None = None, what: str = "class") -> list[int]:
     """`given` as a list of ints. Raises ValueError unless it lists whole numbers in 0..n_classes-1 (None: of any size)."""
-    if isinstance(given, str) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) != 1:
+    if not _is_list(given):
         raise ValueError(f"{what} is given as {given!r}: expected a list of class numbers, such as [3]")
     found = list(given)
     for c in found:
@@ -35,7 +35,7 @@ def classes(given: Iterable[int], n_classes: int | None = None, what: str = "cla
 
 def numbered(given: Iterable[int | str], names: Sequence[str]) -> Iterable[Any]:
     """`given` with the names in it as numbers. Raises ValueError for an unknown one; what is no list stays as it is."""
-    if isinstance(given, str) or not isinstance(given, Iterable):
+    if not _is_list(given):
         return given
     given = list(given)
     for name in given:
@@ -225,6 +225,10 @@ def batchnorm(mode: str) -> None:
     """Raises ValueError unless it names whose statistics BatchNorm uses: those of the batch or the running ones."""
     if mode not in ("train", "eval"):
         raise ValueError(f"batchnorm is {mode!r}: expected 'train' or 'eval'")
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str) and getattr(value, "ndim", 1) == 1
 
 
 def _is_whole(value: Any) -> bool:

@@ -82,12 +82,13 @@ def label_number(label: Any, names: Sequence[str] = ()) -> int:
 def _numbering(dataset: Any, known: tuple[str, ...]) -> Callable[[Any], int]:
     """A label as the number of the network's output: by its name, where the dataset numbers these names otherwise.
 
-    Raises ValueError where the dataset has names that the network has not.
+    As many names that are all others are taken for other words, in the same order. Raises ValueError where only some are.
     """
     own = () if _target_transform(dataset) is not None else names_of(dataset)
-    if not (own and known) or own == known:
+    strangers = sorted(set(own) - set(known))
+    if not (own and known) or own == known or len(strangers) == len(own) == len(known):
         return lambda label: label_number(label, known)
-    if strangers := sorted(set(own) - set(known)):
+    if strangers:
         named = ", ".join(strangers)
         raise ValueError(f"the dataset has the classes {named}, which are not among the names: {checks.choices(known)}")
     return lambda label: known.index(own[label_number(label, own)])
