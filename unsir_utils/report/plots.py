@@ -23,44 +23,54 @@ from ..audit.maps import enlarged
 from .judge import interval
 from .tables import three_digits
 
+
+class _Styles(dict[str, tuple[str, str]]):
+    """A method that has no style yet is grey."""
+
+    def __missing__(self, method: str) -> tuple[str, str]:
+        return "#555555", "d"
+
+
 # Okabe and Ito's palette, with a grey and a brown, the light blue darkened: each has a contrast of at least 3:1 to white.
 # The marker tells methods apart without colour.
-METHOD_STYLE: dict[str, tuple[str, str]] = {
-    "Original": ("#000000", "o"),
-    "Second original": ("#000000", "+"),
-    "Retrain": ("#0072B2", "s"),
-    "Retrain, other start": ("#0072B2", "x"),
-    "FineTune": ("#2B93CF", "v"),
-    "NegGrad": ("#888888", "^"),
-    "Fisher": ("#CC79A7", "P"),
-    "Masked logits": ("#8C6D31", "X"),
-    "Released": ("#7F3C8D", "p"),
-    # Today's methods, a colour for each access.
-    "Bias shift": ("#8C6D31", "o"),
-    "Head projection": ("#8C6D31", "s"),
-    "NoT": ("#2B93CF", "D"),
-    "l1-sparse": ("#2B93CF", "P"),
-    "NoT (subset)": ("#117733", "D"),
-    "l1-sparse (subset)": ("#117733", "P"),
-    "Boundary Shrink": ("#888888", "v"),
-    "DELETE": ("#888888", "s"),
-    "NegGrad+": ("#CC79A7", "^"),
-    "Random labels": ("#CC79A7", "o"),
-    "SalUn": ("#CC79A7", "s"),
-    "SCRUB": ("#CC79A7", "D"),
-    "Bad Teacher": ("#CC79A7", "v"),
-    "SSD": ("#CC79A7", "X"),
-    "SVD projection": ("#CC79A7", "p"),
-    "Unlearned noise": ("#5254A3", "<"),
-    "Blank images": ("#AD494A", ">"),
-    "More retain": ("#637939", "H"),
-    "No noise": ("#009E73", "D"),
-    "No noise (paper's rates)": ("#009E73", "D"),
-    "No noise (chosen rates)": ("#009E73", "d"),
-    "UNSIR": ("#D55E00", "*"),
-    "UNSIR (paper's rates)": ("#D55E00", "*"),
-    "UNSIR (chosen rates)": ("#D55E00", "h"),
-}
+METHOD_STYLE = _Styles(
+    {
+        "Original": ("#000000", "o"),
+        "Second original": ("#000000", "+"),
+        "Retrain": ("#0072B2", "s"),
+        "Retrain, other start": ("#0072B2", "x"),
+        "FineTune": ("#2B93CF", "v"),
+        "NegGrad": ("#888888", "^"),
+        "Fisher": ("#CC79A7", "P"),
+        "Masked logits": ("#8C6D31", "X"),
+        "Released": ("#7F3C8D", "p"),
+        # Today's methods, a colour for each access.
+        "Bias shift": ("#8C6D31", "o"),
+        "Head projection": ("#8C6D31", "s"),
+        "NoT": ("#2B93CF", "D"),
+        "l1-sparse": ("#2B93CF", "P"),
+        "NoT (subset)": ("#117733", "D"),
+        "l1-sparse (subset)": ("#117733", "P"),
+        "Boundary Shrink": ("#888888", "v"),
+        "DELETE": ("#888888", "s"),
+        "NegGrad+": ("#CC79A7", "^"),
+        "Random labels": ("#CC79A7", "o"),
+        "SalUn": ("#CC79A7", "s"),
+        "SCRUB": ("#CC79A7", "D"),
+        "Bad Teacher": ("#CC79A7", "v"),
+        "SSD": ("#CC79A7", "X"),
+        "SVD projection": ("#CC79A7", "p"),
+        "Unlearned noise": ("#5254A3", "<"),
+        "Blank images": ("#AD494A", ">"),
+        "More retain": ("#637939", "H"),
+        "No noise": ("#009E73", "D"),
+        "No noise (paper's rates)": ("#009E73", "D"),
+        "No noise (chosen rates)": ("#009E73", "d"),
+        "UNSIR": ("#D55E00", "*"),
+        "UNSIR (paper's rates)": ("#D55E00", "*"),
+        "UNSIR (chosen rates)": ("#D55E00", "h"),
+    }
+)
 APART = 0.12  # of a method's two markers from its line, lest their ranges hide each other
 RETAIN, FORGET = "#0072B2", "#D55E00"
 

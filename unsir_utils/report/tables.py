@@ -75,10 +75,16 @@ class Results:
     def judged(self, tests: Sequence[Test], caption: str) -> Markdown:
         """Saves the verdicts on `tests`, for 99_report to gather; shows what decides. Without tests it says so."""
         if not tests:
+            self._drop("findings")  # of an earlier run
             return Markdown("No verdict: nothing that the claim compares was measured.")
         lines = judge([self._on_its_grid(test) for test in tests])
         self.lines += lines
         return Markdown(self.findings(lines, caption))
+
+    def _drop(self, name: str) -> None:
+        for kind in ("tables", "seconds"):
+            for suffix in ("csv", "md", "tex"):
+                self._path(kind, suffix, name).unlink(missing_ok=True)
 
     def _on_its_grid(self, test: Test) -> Test:
         """A claim is about the grid that was stated beforehand: on another there is no verdict."""

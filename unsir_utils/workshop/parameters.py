@@ -14,6 +14,7 @@ from ..settings import PAPER_RATES
 from .profiles import NOTEBOOKS, profiles, types
 from .provenance import load_once
 from .store import Recipe
+from .study import METHODS, options_of
 
 
 class ParameterError(ValueError):
@@ -64,9 +65,11 @@ Sets = Mapping[str, Data]  # by network; "" where all share one
 def _data(value: str | dict) -> Sets:
     """The data that a parameter names."""
     one: dict[str, Any] = {"name": value} if isinstance(value, str) else value
-    sets: dict[str, dict[str, Any]] = {"": one} if "name" in one else one
+    by_network = bool(one) and all(isinstance(settings, dict) for settings in one.values())
+    sets: dict[str, dict[str, Any]] = one if by_network else {"": one}
     for settings in sets.values():
         checks.known("settings of the data", settings, inspect.signature(load).parameters)
+        _has("the data", settings, ["name"])
     return {network: load_once(**settings) for network, settings in sets.items()}
 
 
@@ -79,10 +82,17 @@ def _forget(value: Iterable[int], data: Sets) -> None:
 
 
 def _requests(value: list | dict, data: Sets) -> None:
-    requests = value if isinstance(value, list) else [r for requests in value.values() for r in requests]
-    _some(requests)
-    for request in requests:
-        _forget(request, data)
+    for requests in value.values() if isinstance(value, dict) else [value]:
+        _some(requests)
+        for request in requests:
+            _forget(request, data)
+        if len({frozenset(request) for request in requests}) < len(requests):
+            raise ValueError("a request stands there twice: name each once")
+
+
+def _has(what: str, given: dict, needed: Iterable[str]) -> None:
+    if missing := [name for name in needed if name not in given]:
+        raise ValueError(f"{what} lacks {' and '.join(missing)}: give it")
 
 
 def _some(value: Collection) -> None:
@@ -165,20 +175,69 @@ def _pairs(value: list[dict] | dict, data: Sets) -> None:
         if not isinstance(pair, dict) or not {*PAPER_RATES} <= {*pair}:
             raise ValueError(f"{pair!r} is no pair of rates: expected such as {PAPER_RATES}")
         _numbers(list(pair.values()), data)
+        _known_options("UNSIR", pair)
+
+
+def _known_options(method: str, options: object) -> None:
+    if not isinstance(options, dict):
+        raise ValueError(f"{options!r} holds no options of {method}: expected a dict")
+    checks.known(f"options of {method}", options, options_of(method))
+
+
+def _options(value: dict, data: Sets, method: str, needed: Iterable[str] = ()) -> None:
+    """Of a method, for all networks or by network."""
+    for options in _by_network(value):
+        _known_options(method, options)
+        _has(method, options, needed)
+        for name, number in options.items():
+            if isinstance(number, int) and not isinstance(number, bool):
+                _count(name, number, least=2 if name == "batch_size" else 1)
+            elif isinstance(number, float):
+                checks.positive(**{name: number})
+
+
+def _by_network(value: dict) -> list[dict]:
+    by_network = bool(value) and all(isinstance(own, dict) for own in value.values())
+    return list(value.values()) if by_network else [value]
+
+
+def _candidates(value: dict[str, list[dict]], _: Sets) -> None:
+    _some(value)
+    for method, given in value.items():
+        if not METHODS_THAT_TRY >= {method}:
+            raise ValueError(f"{method!r} has no settings to try: choose among {', '.join(sorted(METHODS_THAT_TRY))}")
+        if not isinstance(given, list) or not given:
+            raise ValueError(f"{method} has {given!r}: expected a list of its options, [{{}}] for none")
+        for options in given:
+            _known_options(method, options)
+
+
+METHODS_THAT_TRY = {name for name in METHODS if name not in ("Original", "Retrain", "Masked logits")}
+
+
+def _architectures(value: list[str], data: Sets) -> None:
+    _some(value)
+    for name in value:
+        _recipe({"architecture": name, "epochs": 1}, data)
 
 
 def _recipe(value: dict, _: Sets) -> None:
     checks.known("settings of the recipe", value, Recipe.__dataclass_fields__)
+    _has("the recipe", value, ["architecture", "epochs"])
     Recipe(**value)
 
 
 def _recipes(value: dict[str, dict], data: Sets) -> None:
+    _some(value)
     for name, recipe in value.items():
+        if not isinstance(recipe, dict):
+            raise ValueError(f"{name} has {recipe!r}: expected a recipe, such as {{'epochs': 4, 'lr': 0.05}}")
         _recipe({"architecture": name, **recipe}, data)
 
 
 def _relearning(value: dict[str, Any], _: Sets) -> None:
     checks.known("settings of relearning", value, LEAST)
+    _has("relearning", value, ["per_epoch", "cap", "watched"])
     for name, number in value.items():
         _count(name, number, least=LEAST[name])
 
@@ -188,6 +247,8 @@ LEAST = {"per_epoch": 1, "batch_size": 2, "watched": 1, "cap": 0, "steps_cap": 0
 
 def _settings(value: object, data: Sets) -> None:
     """Of a method, or anything that has no rule of its own."""
+    if isinstance(value, list):
+        _some(value)
     if isinstance(value, dict) and "batch_size" in value:
         _batch(value["batch_size"], data)
     if isinstance(value, int) and not isinstance(value, bool):
@@ -215,6 +276,11 @@ RULES: list[tuple[str, type, Rule]] = [  # the first whose pattern fits the name
     (r"\w*seeds|retrainings|originals|search_models", list, _seeds),
     (r"folds", list, partial(_seeds, none=True)),
     (r"relearning", dict, _relearning),
+    (r"finetune", dict, partial(_options, method="FineTune")),
+    (r"neggrad", dict, partial(_options, method="NegGrad")),
+    (r"fisher", dict, partial(_options, method="Fisher", needed=["per_class"])),
+    (r"candidates", dict, _candidates),
+    (r"architectures", list, _architectures),
     (r"seed", int, lambda value, _: _count("seed", value, least=0)),
     (r"shadow_per_class", int, lambda value, _: _count("number of images", value, least=0)),
     (r"\w*replicates", list, _replicates),
@@ -272,6 +338,24 @@ def _of_no_original(values: dict) -> None:
         raise ValueError(f"{both[0]} is the seed of an original, which is audited when retrained: leave it out")
 
 
+def _of_different_sizes(values: dict) -> None:
+    """Tables and figures tell rows by their number of classes."""
+    requests = values["requests"]
+    for of_network in requests.values() if isinstance(requests, dict) else [requests]:
+        if len({len(request) for request in of_network}) < len(of_network):
+            raise ValueError("two requests have as many classes, and a row is known by their number: run them one at a time")
+
+
+def _not_all(values: dict) -> None:
+    asked = {c for request in values["requests"] for c in request}
+    checks.forget_classes(sorted(asked), _classes_of(_data(values["data"])))
+
+
+def _of_no_rate(values: dict) -> None:
+    if twice := sorted({"lr", "batchnorm"} & {*values["neggrad"]}):
+        raise ValueError(f"{' and '.join(twice)} come from neggrad_rates, each with both kinds of batchnorm: leave them out")
+
+
 def _of_several(values: dict) -> None:
     if len(_originals(values)) < 2:
         raise ValueError("it names one network, but each is held against another: name two or more")
@@ -279,10 +363,15 @@ def _of_several(values: dict) -> None:
 
 IMPAIR, REPAIR = PAPER_RATES.values()
 TOGETHER: dict[str, list[tuple[str, Callable[[dict], None]]]] = {  # what one parameter must be beside the others
-    "01_cifar10": [("finetune", _of_each_network("finetune", "options"))],
+    "01_cifar10": [
+        ("requests", _of_different_sizes),
+        ("finetune", _of_each_network("finetune", "options")),
+        ("neggrad", _of_no_rate),
+    ],
     "02_cifar100": [("rates", _of_each_network("rates", "pairs"))],
     "05_weight_distance": [("replicates", _of_several)],
     "06_efficiency": [("numbers", _even)],
+    "07_sequential": [("requests", _not_all)],
     "09_learning_rates": [
         ("impair_rates", _holds("impair_rates", lambda _: [IMPAIR], "the paper's rate, which the verdict is on")),
         ("repair_rates", _holds("repair_rates", lambda _: [REPAIR], "the paper's rate, which the verdict is on")),
@@ -293,6 +382,7 @@ TOGETHER: dict[str, list[tuple[str, Callable[[dict], None]]]] = {  # what one pa
         ("penalties", _holds("penalties", lambda v: [0.0, v["paper_penalty"]], "between which the claim is decided"))
     ],
     "13_repair_steps": [("passes", _holds("passes", lambda _: [0, 1, 2], "which the verdict is on"))],
+    "16_does_the_noise_matter": [("requests", _of_different_sizes)],
     "17_benchmark": [("rates", lambda values: _pairs([values["rates"]], {}))],
     "18_what_is_left": [("sweep_replicates", _of_an_original), ("retrainings", _of_no_original)],
 }

@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..data.paths import REPOSITORY, published_root, read_yaml, results_root
 
 NOTEBOOKS = REPOSITORY / "notebooks"
@@ -32,7 +34,7 @@ def profile_values(profile: str) -> dict[str, dict]:
         raise ValueError(f"unknown profile {profile!r}: choose one of {', '.join(profiles())}")
     if profile in (DEFAULT, MINE):
         return {}
-    own = read_yaml(PROFILES / f"{profile}.yaml") or {}
+    own = _read(PROFILES / f"{profile}.yaml")
     shared, as_in_quick = own.pop("shared", {}), own.pop("as_in_quick", [])
     known = {path.stem: path for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
     if unknown := [name for name in [*own, *as_in_quick] if name not in known]:
@@ -41,6 +43,21 @@ def profile_values(profile: str) -> dict[str, dict]:
         raise ValueError(f"profile {profile} shares what is no parameter of any notebook: {', '.join(unused)}")
     taken = {name: {k: v for k, v in shared.items() if k in defaults(path)} for name, path in known.items()}
     return {name: {} if name in as_in_quick else taken[name] | own.get(name, {}) for name in known}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Raises ValueError, with the file, where it is no YAML or holds something else than a profile does."""
+    try:
+        own = read_yaml(file) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file} is no YAML: {error}") from error
+    if not isinstance(own, dict):
+        raise ValueError(f"{file} holds a {type(own).__name__}: expected parameters by notebook")
+    for name, values in own.items():
+        kind = list if name == "as_in_quick" else dict
+        if not isinstance(values, kind):
+            raise ValueError(f"{file}: {name} holds {values!r}: expected a {kind.__name__}")
+    return own
 
 
 def defaults(notebook: Path) -> dict[str, Any]:
