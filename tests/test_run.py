@@ -295,6 +295,23 @@ def test_what_a_profile_shares_goes_to_every_notebook_that_has_it_and_asks_for_n
         profiles.profile_values("huge")
 
 
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("tiny: {lr: 0.5", "huge.yaml is no YAML"),
+        ("tiny:", "huge.yaml: tiny holds None: expected a dict"),
+        ("tiny: [1]", "tiny holds .1.: expected a dict"),
+        ("[1]", "huge.yaml holds a list: expected parameters by notebook"),
+        ("as_in_quick: tiny", "as_in_quick holds 'tiny': expected a list"),
+        ("shared:", "shared holds None: expected a dict"),
+    ],
+)
+def test_a_profile_that_holds_something_else_is_named(project, text, words):
+    (profiles.PROFILES / "huge.yaml").write_text(text)
+    with pytest.raises(ValueError, match=words):
+        profiles.profile_values("huge")
+
+
 def test_values_are_checked_within_dicts_and_lists_as_far_as_they_share_names():
     default = {"epochs": 3, "rates": [{"lr": 0.1}], "left": None}
     for fine in [{"epochs": 1}, {"rates": []}, {"rates": [{"lr": 1}]}, {"rates": [{"other": "x"}]}, {"left": 3}]:

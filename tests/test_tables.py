@@ -232,6 +232,8 @@ def test_findings_are_kept_as_a_table(book):
     shown = book.findings(lines, "What came out.")
     kept = pd.read_csv(book.folder / "tables" / "07_tiny_findings.csv", dtype=str, keep_default_na=False)
     assert kept.to_dict("records") == lines and "3.1 [2.9, 3.3] %" in shown
+    assert "No verdict" in book.judged([], "Nothing was measured.").data
+    assert not list(book.folder.rglob("07_tiny_findings.*"))  # an earlier run's verdict is not this one's
 
 
 def test_what_holds_seconds_stands_apart(book):

@@ -174,6 +174,12 @@ PRETRAINED = {"ResNet18": "resnet18", "MobileNetV2": "mobilenet_v2", "ViT-B/16":
 FILE = "file:"  # before the path of a safetensors file
 
 
+def check(architecture: str) -> None:
+    """Raises ValueError for an unknown architecture."""
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"unknown architecture {architecture!r}: choose one of {', '.join(ARCHITECTURES)}")
+
+
 def build(architecture: str, n_classes: int, seed: int = 0, weights: str | None = None) -> nn.Module:
     """A new model of this architecture (a key of ARCHITECTURES), initialised from `seed`.
 
@@ -188,8 +194,7 @@ def build(architecture: str, n_classes: int, seed: int = 0, weights: str | None 
     Raises ValueError for an unknown architecture or weights that it does not have, FileNotFoundError where the file is
     absent and cannot be downloaded, RuntimeError where it holds another architecture's weights.
     """
-    if architecture not in ARCHITECTURES:
-        raise ValueError(f"unknown architecture {architecture!r}: choose one of {', '.join(ARCHITECTURES)}")
+    check(architecture)
     body = {} if weights is None else _pretrained(architecture, weights)
     with seeded(seed):
         model = ARCHITECTURES[architecture](n_classes)

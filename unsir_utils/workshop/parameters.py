@@ -11,6 +11,7 @@ from typing import Any
 from ..data.sets import Data, load
 from ..engine import checks
 from ..settings import PAPER_RATES
+from . import models
 from .profiles import NOTEBOOKS, profiles, types
 from .provenance import load_once
 from .store import Recipe
@@ -79,6 +80,11 @@ def _classes_of(data: Sets) -> int | None:
 
 def _forget(value: Iterable[int], data: Sets) -> None:
     checks.forget_classes(value, _classes_of(data))
+
+
+def _pictured(value: list[int], data: Sets) -> None:
+    _some(value)
+    checks.classes(value, _classes_of(data))
 
 
 def _requests(value: list | dict, data: Sets) -> None:
@@ -224,7 +230,7 @@ def _architectures(value: list[str], data: Sets) -> None:
 def _recipe(value: dict, _: Sets) -> None:
     checks.known("settings of the recipe", value, Recipe.__dataclass_fields__)
     _has("the recipe", value, ["architecture", "epochs"])
-    Recipe(**value)
+    models.check(Recipe(**value).architecture)
 
 
 def _recipes(value: dict[str, dict], data: Sets) -> None:
@@ -267,7 +273,7 @@ RULES: list[tuple[str, type, Rule]] = [  # the first whose pattern fits the name
     (r"profile|gathered", str, _profile),
     (r"forget|several|released_request", list, _forget),
     (r"requests", object, _requests),
-    (r"pictured", list, lambda value, data: checks.classes(value, _classes_of(data))),
+    (r"pictured", list, _pictured),
     (r"n_forget", dict, _n_forget),
     (r"numbers", list, _numbers_of_classes),
     (r"retain_per_class|per_class", int, _retain),
