@@ -33,7 +33,8 @@ def stripped(text: str) -> str:
         return text
     notebook = strip_output(notebook, keep_output=False, keep_count=False, keep_id=True)
     notebook.metadata = METADATA
-    for cell in notebook.cells:
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"  # as a run's copy has it; JupyterLab's are random
         cell.metadata = {key: value for key, value in cell.metadata.items() if key in KEPT and value}
         if FOLDED in cell.metadata.get("tags", []):
             cell.metadata["jupyter"] = {"source_hidden": True}
