@@ -38,14 +38,21 @@ def project(tmp_path_factory) -> Path:
     write(copy / "notebooks" / "02_bad.ipynb", BROKEN)
     for command in ("init -q", "add -A", "-c user.name=a -c user.email=a@b.c commit -qm all"):
         subprocess.run(["git", *command.split()], cwd=copy, check=True)
+    stamp(copy).write_text(f"{copy}\n")  # as if it were installed: the environment is the one that these tests run in
     return copy
+
+
+def stamp(project: Path) -> Path:
+    return project.parent / "installed"
 
 
 def make(project: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("UNSIR_", "MAKE", "MFLAGS"))}
     environment = {**kept, "VIRTUAL_ENV": sys.prefix, "PYTHONPATH": str(project), **settings}
-    command = ["make", "-o", "env", *arguments]
-    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    command = ["make", f"STAMP={stamp(project)}", *arguments]
+    found = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+    assert "installing into" not in found.stdout
+    return found
 
 
 @pytest.mark.skipif(shutil.which("make") is None or not Path(sys.prefix, "bin", "python").exists(), reason="no make here")
