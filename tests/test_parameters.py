@@ -8,7 +8,7 @@ from unsir_utils.data.paths import published_root, results_root
 from unsir_utils.report.judge import UNDEFINED, Criterion
 from unsir_utils.report.judge import Test as ClaimTest
 from unsir_utils.report.tables import Results
-from unsir_utils.workshop import profiles
+from unsir_utils.workshop import parameters, profiles
 from unsir_utils.workshop.parameters import ParameterError, checked
 
 PATHS = sorted(profiles.NOTEBOOKS.glob("*.ipynb"))
@@ -128,6 +128,14 @@ def test_the_profiles_own_values_pass_and_are_no_change(path, profile):
     values = profiles.parameters(path.stem, profile) | {"profile": profile}
     assert checked(path.stem, values) == values and profiles.changed(path.stem, values) == {}
     assert profiles.folder_of(path.stem, values) == results_root() / profile
+
+
+@EACH
+@pytest.mark.parametrize("profile", ["laptop", "paper"])
+def test_values_of_profiles_on_real_data_pass(path, profile, monkeypatch):
+    monkeypatch.setattr(parameters, "_data", lambda value: {})  # nothing is read
+    values = profiles.parameters(path.stem, profile) | {"profile": profile}
+    assert checked(path.stem, values) == values
 
 
 def test_an_absent_parameter_is_named():

@@ -208,7 +208,7 @@ def _by_network(value: dict) -> list[dict]:
 
 
 def _candidates(value: dict[str, list[dict]], _: Sets) -> None:
-    _some(value)
+    """None at all stand for every method's own grid."""
     for method, given in value.items():
         if not METHODS_THAT_TRY >= {method}:
             raise ValueError(f"{method!r} has no settings to try: choose among {', '.join(sorted(METHODS_THAT_TRY))}")
