@@ -66,12 +66,15 @@ Sets = Mapping[str, Data]  # by network; "" where all share one
 def _data(value: str | dict) -> Sets:
     """The data that a parameter names."""
     one: dict[str, Any] = {"name": value} if isinstance(value, str) else value
-    by_network = bool(one) and all(isinstance(settings, dict) for settings in one.values())
-    sets: dict[str, dict[str, Any]] = one if by_network else {"": one}
+    sets: dict[str, dict[str, Any]] = one if _is_by_network(one) else {"": one}
     for settings in sets.values():
         checks.known("settings of the data", settings, inspect.signature(load).parameters)
         _has("the data", settings, ["name"])
     return {network: load_once(**settings) for network, settings in sets.items()}
+
+
+def _is_by_network(value: dict) -> bool:
+    return bool(value) and all(isinstance(own, dict) for own in value.values())
 
 
 def _classes_of(data: Sets) -> int | None:
@@ -192,7 +195,7 @@ def _known_options(method: str, options: object) -> None:
 
 def _options(value: dict, data: Sets, method: str, needed: Iterable[str] = ()) -> None:
     """Of a method, for all networks or by network."""
-    for options in _by_network(value):
+    for options in value.values() if _is_by_network(value) else [value]:
         _known_options(method, options)
         _has(method, options, needed)
         for name, number in options.items():
@@ -202,23 +205,18 @@ def _options(value: dict, data: Sets, method: str, needed: Iterable[str] = ()) -
                 checks.positive(**{name: number})
 
 
-def _by_network(value: dict) -> list[dict]:
-    by_network = bool(value) and all(isinstance(own, dict) for own in value.values())
-    return list(value.values()) if by_network else [value]
-
-
 def _candidates(value: dict[str, list[dict]], _: Sets) -> None:
     """None at all stand for every method's own grid."""
     for method, given in value.items():
-        if not METHODS_THAT_TRY >= {method}:
-            raise ValueError(f"{method!r} has no settings to try: choose among {', '.join(sorted(METHODS_THAT_TRY))}")
+        if method not in WITH_SETTINGS:
+            raise ValueError(f"{method!r} has no settings to try: choose among {', '.join(WITH_SETTINGS)}")
         if not isinstance(given, list) or not given:
             raise ValueError(f"{method} has {given!r}: expected a list of its options, [{{}}] for none")
         for options in given:
             _known_options(method, options)
 
 
-METHODS_THAT_TRY = {name for name in METHODS if name not in ("Original", "Retrain", "Masked logits")}
+WITH_SETTINGS = sorted(METHODS.keys() - {"Original", "Retrain", "Masked logits"})
 
 
 def _architectures(value: list[str], data: Sets) -> None:
