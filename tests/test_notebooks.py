@@ -41,7 +41,7 @@ def test_there_are_notebooks():
 @EACH
 def test_it_is_stored_without_results(path):
     nbformat.validate(read(path))
-    assert all(not cell.outputs and cell.execution_count is None for cell in code(path))
+    assert all(not cell.outputs and cell.execution_count is None for cell in code(path)), "clear all outputs"
 
 
 @EACH
@@ -81,7 +81,7 @@ def test_it_starts_with_a_title(path):
 def test_text_comes_between_its_cells_and_they_are_short(path):
     kinds = "".join(cell.cell_type[0] for cell in read(path).cells)
     assert "cccc" not in kinds
-    told = [cell.source for cell in code(path) if not cell.source.startswith(("import ", "from "))]
+    told = [cell.source for cell in code(path) if "Results.of(" not in cell.source]  # the imports may be many
     assert max(len(source.splitlines()) for source in told) <= 25
     assert all(cell.source.strip() for cell in read(path).cells)
 
@@ -140,7 +140,9 @@ def test_it_runs_from_end_to_end(path, networks, tmp_path, monkeypatch, request)
                          ("numbers", "json")]:  # fmt: skip
         files = list((copy.parent / kind).glob(f"{path.stem}*.{suffix}"))
         assert files and all(file.stat().st_size > 0 for file in files), f"no {suffix} in {kind}"
-    assert stripped(without_injected(copy)) == stripped(path.read_text()), "git would not be clean after such a run is saved"
+    assert stripped(without_injected(copy)) == path.read_text(), (
+        "git would not be clean after such a run is saved: `git add` the source, remove it and check it out"
+    )
     if path.stem == "01_cifar10":
         assert_the_table_is_that_of_its_records(copy.parent / "tables" / path.stem)
 

@@ -33,9 +33,9 @@ def read_folder(path: str, size: int, names: Sequence[str] = ()) -> Raw:
         raise FileNotFoundError(f"no folder {top}: folder:PATH wants a folder with one sub-folder of images a class")
     split = _split(top)
     if not split:
-        classes = _among(names, [top]) if names else _classes(top)
+        classes = _named(names, [top]) if names else _classes(top)
         return Raw(_read(top, classes, size, bool(names)), classes)
-    classes = _among(names, [*split.values()]) if names else _common_classes([*split.values()])
+    classes = _named(names, [*split.values()]) if names else _common_classes([*split.values()])
     parts = {role: _read(part, classes, size, bool(names)) for role, part in split.items()}
     test = parts.pop("test" if "test" in parts else "validation")
     return Raw(parts["train"], classes, test, parts.get("validation"))
@@ -68,7 +68,8 @@ def _classes(top: Path) -> list[str]:
     return classes
 
 
-def _among(names: Sequence[str], parts: list[Path]) -> list[str]:
+def _named(names: Sequence[str], parts: list[Path]) -> list[str]:
+    """The names. Raises ValueError where a part has a sub-folder of another name."""
     for part in parts:
         if strangers := [folder.name for folder in _subfolders(part) if folder.name not in names]:
             raise ValueError(

@@ -33,15 +33,18 @@ def classes(given: Iterable[int], n_classes: int | None = None, what: str = "cla
     return [int(c) for c in found]
 
 
-def numbered(given: Iterable[int | str], names: Sequence[str]) -> Iterable[Any]:
-    """`given` with the names in it as numbers. Raises ValueError for an unknown one; what is no list stays as it is."""
+def numbered(given: Iterable[int | str], names: Sequence[str]) -> list[Any]:
+    """`given` as a list, with numbers for the names in it. Raises ValueError for an unknown one, and for what is no list."""
     if not _is_list(given):
-        return given
-    given = list(given)
-    for name in given:
-        if isinstance(name, str) and name not in names:
-            raise ValueError(f"unknown class {name!r}: {choices(names)}")
-    return [names.index(c) if isinstance(c, str) else c for c in given]
+        raise ValueError(f"class is given as {given!r}: expected a list, such as [3] or ['cat']")
+    return [number_of(c, names) if isinstance(c, str) else c for c in given]
+
+
+def number_of(name: str, names: Sequence[str]) -> int:
+    """Raises ValueError for a name that is not among them."""
+    if name not in names:
+        raise ValueError(f"unknown class {name!r}: {choices(names)}")
+    return list(names).index(name)
 
 
 def choices(names: Sequence[str], most: int = 20) -> str:

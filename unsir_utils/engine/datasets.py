@@ -70,9 +70,7 @@ def names_of(dataset: Any) -> tuple[str, ...]:
 def label_number(label: Any, names: Sequence[str] = ()) -> int:
     """A label as a class number. Raises ValueError where it is neither a whole number nor one of the names."""
     if isinstance(label, str):
-        if label in names:
-            return list(names).index(label)
-        raise ValueError(f"unknown class {label!r}: {checks.choices(names)}")
+        return checks.number_of(label, names)
     value = torch.as_tensor(label)
     if value.numel() != 1 or value.is_complex() or value.item() != int(value.item()):
         raise ValueError(f"a label is {label!r}: expected a whole number or a name; take the argmax of one-hot labels")

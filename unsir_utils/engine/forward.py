@@ -29,12 +29,14 @@ class AnyOrder(TorchFunctionMode):
     network's."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function is not torch.Tensor.view:
+            return function(*args, **(kwargs or {}))
         try:
             return function(*args, **(kwargs or {}))
         except RuntimeError as error:
-            if function is not torch.Tensor.view or "view size is not compatible" not in str(error):
+            if "view size is not compatible" not in str(error):
                 raise
-            return args[0].reshape(*args[1:], **(kwargs or {}))
+            return torch.Tensor.reshape(*args, **(kwargs or {}))
 
 
 def logits_of(output: object) -> Tensor:

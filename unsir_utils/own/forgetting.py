@@ -84,10 +84,9 @@ def forget(
       alone, and did not forget there. So this does not say that it harms at the rate that was chosen.
 
     Any nn.Module classifier with at least two outputs will do; frozen parameters stay, while BatchNorm's running statistics
-    move wherever it stands. The copy is taken out of
-    DataParallel and torch.compile. Weights in half precision are brought to float32 and back. The data goes where the model
-    is. A LogSoftmax at the end may stay. The paper's claims are about A_Dr and A_Df, and so is the choice: an A_Df of 0 does
-    not say that the weights hold nothing of the class.
+    move wherever it stands. The copy is taken out of DataParallel and torch.compile. Weights in half precision are brought
+    to float32 and back. The data goes where the model is. A LogSoftmax at the end may stay. The paper's claims are about
+    A_Dr and A_Df, and so is the choice: an A_Df of 0 does not say that the weights hold nothing of the class.
 
     Raises ValueError before any work, as `unsir` does; and for TorchScript, a single output unit, a budget too small for a
     try. Warns where the goal is missed: A_Df of at most 1 % at most 1.5 points of A_Dr below the original. Where every try
@@ -102,7 +101,7 @@ def forget(
     told = {str(warning.message): warning.category for warning in heard}
     for text, category in told.items():
         warnings.warn(text, category, stacklevel=3)  # past the decorator
-    said = [text for text, category in told.items() if category is UserWarning]  # what it is not is of another library
+    said = [text for text, category in told.items() if category is UserWarning]  # other kinds are other libraries'
     if noise not in (None, True, False):
         raise ValueError(f"noise is {noise!r}: expected True, False, or None for whichever keeps more")
     checks.positive(budget=budget)

@@ -282,8 +282,8 @@ def distance(distances: pd.DataFrame) -> list[Test]:
 
 def counted(passes: dict[str, float], seconds: dict[str, pd.Series] | None = None) -> list[Test]:
     """Claim 6. passes: image passes of Retrain and "Fisher (loop)" over UNSIR's at the released settings; seconds: the same
-    ratios, one a repeat, where they were taken on a GPU. Fisher's passes, each of one image,
-    are told and not judged."""
+    ratios, one a repeat, where they were taken on a GPU. Fisher's passes, each of one image, are told and not judged.
+    """
     wanted, tests = claims()[6]["thresholds"], []
     for name, ratio in passes.items():
         bound, alone = wanted[name.split(" (")[0]], name.endswith("(loop)")

@@ -73,8 +73,9 @@ def _data(value: str | dict) -> Sets:
     return {network: load_once(**settings) for network, settings in sets.items()}
 
 
-def _is_by_network(value: dict) -> bool:
-    return bool(value) and all(isinstance(own, dict) for own in value.values())
+def _is_by_network(value: object, kind: type = dict) -> bool:
+    """Whether it holds, for each network, what `kind` says, and not one for all."""
+    return isinstance(value, dict) and bool(value) and all(isinstance(own, kind) for own in value.values())
 
 
 def _classes_of(data: Sets) -> int | None:
@@ -176,7 +177,7 @@ def _numbers(value: list[float], _: Sets, most: float = float("inf"), zero: bool
 def _pairs(value: list[dict] | dict, data: Sets) -> None:
     if not value:
         raise ValueError("it is empty: name at least one pair of rates")
-    if isinstance(value, dict) and all(isinstance(own, list) for own in value.values()):  # by network
+    if isinstance(value, dict) and _is_by_network(value, list):
         for own in value.values():
             _pairs(own, data)
         return
@@ -316,12 +317,12 @@ def _even(values: dict) -> None:
         raise ValueError(f"the {total} images of noise_total cannot be shared evenly by {' or '.join(odd)} classes")
 
 
-def _of_each_network(name: str, what: str) -> Callable[[dict], None]:
+def _of_each_network(name: str, what: str, kind: type) -> Callable[[dict], None]:
     """Where a parameter is given by network, that it has each."""
 
     def rule(values: dict) -> None:
-        for_all = any(not isinstance(own, (dict, list)) for own in values[name].values())
-        if not for_all and (missing := [network for network in values["recipes"] if network not in values[name]]):
+        by_network = _is_by_network(values[name], kind)
+        if by_network and (missing := [network for network in values["recipes"] if network not in values[name]]):
             raise ValueError(f"it has no {what} for {' and '.join(missing)}, which has a recipe: add some")
 
     return rule
@@ -369,10 +370,10 @@ IMPAIR, REPAIR = PAPER_RATES.values()
 TOGETHER: dict[str, list[tuple[str, Callable[[dict], None]]]] = {  # what one parameter must be beside the others
     "01_cifar10": [
         ("requests", _of_different_sizes),
-        ("finetune", _of_each_network("finetune", "options")),
+        ("finetune", _of_each_network("finetune", "options", dict)),
         ("neggrad", _of_no_rate),
     ],
-    "02_cifar100": [("rates", _of_each_network("rates", "pairs"))],
+    "02_cifar100": [("rates", _of_each_network("rates", "pairs", list))],
     "05_weight_distance": [("replicates", _of_several)],
     "06_efficiency": [("numbers", _even)],
     "07_sequential": [("requests", _not_all)],
