@@ -8,14 +8,16 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any
 
+from ..audit.what_is_left import Look
 from ..data.sets import Data, load
 from ..engine import checks
-from ..settings import PAPER_RATES
+from ..settings import PAPER_RATES, Settings
 from . import models
 from .profiles import NOTEBOOKS, profiles, types
 from .provenance import load_once
 from .store import Recipe
 from .study import METHODS, options_of
+from .timing import stand_in
 
 
 class ParameterError(ValueError):
@@ -188,22 +190,28 @@ def _pairs(value: list[dict] | dict, data: Sets) -> None:
         _known_options("UNSIR", pair)
 
 
-def _known_options(method: str, options: object) -> None:
+def _known_options(method: str, options: object, known: Collection[str] = ()) -> None:
     if not isinstance(options, dict):
         raise ValueError(f"{options!r} holds no options of {method}: expected a dict")
-    checks.known(f"options of {method}", options, options_of(method))
+    checks.known(f"options of {method}", options, known or options_of(method))
 
 
-def _options(value: dict, data: Sets, method: str, needed: Iterable[str] = ()) -> None:
-    """Of a method, for all networks or by network."""
-    for options in value.values() if _is_by_network(value) else [value]:
-        _known_options(method, options)
-        _has(method, options, needed)
-        for name, number in options.items():
-            if isinstance(number, int) and not isinstance(number, bool):
-                _count(name, number, least=2 if name == "batch_size" else 1)
-            elif isinstance(number, float):
-                checks.positive(**{name: number})
+def _options(value: dict | list, _: Sets, of: str, known: Collection[str] = (), needed: Iterable[str] = ()) -> None:
+    """of: a method, or what is known to have these options. value: one dict of them, one by network, or several."""
+    several = value if isinstance(value, list) else value.values() if _is_by_network(value) else [value]
+    for options in several:
+        _known_options(of, options, known)
+        _has(of, options, needed)
+        for name, given in options.items():
+            for number in given if isinstance(given, list) else [given]:
+                _option(name, number)
+
+
+def _option(name: str, value: Any) -> None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        _count(name, value, least=2 if name == "batch_size" else 1)
+    elif isinstance(value, float):
+        checks.positive(**{name: value})
 
 
 def _candidates(value: dict[str, list[dict]], _: Sets) -> None:
@@ -240,6 +248,22 @@ def _recipes(value: dict[str, dict], data: Sets) -> None:
         _recipe({"architecture": name, **recipe}, data)
 
 
+def _networks(value: list[dict], _: Sets) -> None:
+    _some(value)
+    for about in value:
+        _known_options("a network", about, ["data", "recipe"])
+        _has("a network", about, ["data", "recipe"])
+        _recipe(about["recipe"], _data(about["data"]))
+
+
+def _elsewhere(value: list[dict], data: Sets) -> None:
+    for place in value:
+        _known_options("a place", place, ["recipe_seed", "forget"])
+        _has("a place", place, ["recipe_seed", "forget"])
+        _count("recipe_seed", place["recipe_seed"], least=0)
+        _forget(place["forget"], data)
+
+
 def _relearning(value: dict[str, Any], _: Sets) -> None:
     checks.known("settings of relearning", value, LEAST)
     _has("relearning", value, ["per_epoch", "cap", "watched"])
@@ -267,11 +291,17 @@ def _profile(value: str, _: Sets) -> None:
         raise ValueError(f"there is no such profile: choose one of {', '.join(profiles())}")
 
 
+def _names(of: Callable, *without: str) -> list[str]:
+    """Of what it is called with."""
+    return [name for name in inspect.signature(of).parameters if name not in without]
+
+
+SCALED = ["noise_total", "copies", "batch_size"]
 Rule = Callable[[Any, Sets], object]
 RULES: list[tuple[str, type, Rule]] = [  # the first whose pattern fits the name, and whose type the value
     (r"profile|gathered", str, _profile),
     (r"forget|several|released_request", list, _forget),
-    (r"requests", object, _requests),
+    (r"requests|asked", object, _requests),
     (r"pictured", list, _pictured),
     (r"n_forget", dict, _n_forget),
     (r"numbers", list, _numbers_of_classes),
@@ -281,9 +311,18 @@ RULES: list[tuple[str, type, Rule]] = [  # the first whose pattern fits the name
     (r"\w*seeds|retrainings|originals|search_models", list, _seeds),
     (r"folds", list, partial(_seeds, none=True)),
     (r"relearning", dict, _relearning),
-    (r"finetune", dict, partial(_options, method="FineTune")),
-    (r"neggrad", dict, partial(_options, method="NegGrad")),
-    (r"fisher", dict, partial(_options, method="Fisher", needed=["per_class"])),
+    (r"finetune", dict, partial(_options, of="FineTune")),
+    (r"neggrad", dict, partial(_options, of="NegGrad")),
+    (r"fisher", dict, partial(_options, of="Fisher", needed=["per_class"])),
+    (r"ports", dict, partial(_options, of="UNSIR")),
+    (r"passes|reduced", dict, partial(_options, of="UNSIR and its subset", known=_names(Settings))),
+    (r"changes", list, partial(_options, of="UNSIR and its subset", known=_names(Settings))),
+    (r"base", dict, partial(_options, of="the stand-in", known=_names(stand_in), needed=_names(stand_in))),
+    (r"points", dict, partial(_options, of="the stand-in", known=_names(stand_in))),
+    (r"scaled", dict, partial(_options, of="the scaling", known=SCALED, needed=SCALED)),
+    (r"auditing", dict, partial(_options, of="the audit", known=_names(Look, "train", "test", "forget", "seed"))),
+    (r"networks", list, _networks),
+    (r"elsewhere", list, _elsewhere),
     (r"candidates", dict, _candidates),
     (r"architectures", list, _architectures),
     (r"seed", int, lambda value, _: _count("seed", value, least=0)),
