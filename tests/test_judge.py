@@ -143,6 +143,11 @@ def test_equal_values_decide_only_as_far_as_the_images_do():
     assert at_most(0.0, 0.0, 0.0, step=100 / 50).outcome() == UNDECIDED
 
 
+@pytest.mark.parametrize(("unit", "values", "high"), [("%", (90.0, 99.0, 99.0), 100), ("of 1", (0.9, 0.99, 0.99), 1)])
+def test_an_interval_ends_where_the_number_can(unit, values, high):
+    assert Criterion("x", by_seed(*values), "at most", 0.5, unit).interval().high == high
+
+
 def test_a_count_is_exact():
     assert at_most(54.0, bound=154, unit="times", exact=True).outcome() == HOLDS
     assert judge([OneTest(6, "", [at_most(54.0, bound=154, exact=True)])])[0]["replicates"] == "exact"

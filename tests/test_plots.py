@@ -182,10 +182,17 @@ def test_a_heat_map_writes_the_mean_into_each_cell(axis):
     assert [t.get_text() for t in axis.get_yticklabels()] == ["2", "1"]
 
 
+def test_heat_maps_of_differences_can_share_a_scale(axis):
+    runs = pd.DataFrame([(0.1, 1, -3.0), (0.2, 1, 30.0)], columns=["x", "y", "gain"])
+    plots.heat_map(axis, runs, "x", "y", "gain", "gain", around_zero=True, reach=50.0)
+    assert axis.collections[0].get_clim() == (-50, 50)
+
+
 def test_a_heat_map_of_differences_has_signs_and_a_mark_lies_in_its_cell(axis):
     runs = pd.DataFrame([(0.1, 1, -3.0), (0.2, 1, 30.0), (0.1, 2, -0.2), (0.2, 2, 0.0)], columns=["x", "y", "gain"])
     plots.heat_map(axis, runs, "x", "y", "gain", "gain", around_zero=True)
     assert [t.get_text() for t in axis.texts] == ["+0", "+0", "-3", "+30"]
+    assert axis.collections[0].get_clim() == (-30, 30)
     plots.mark_cell(axis, runs, "x", "y", (0.2, 1))
     assert axis.patches[-1].get_bbox().contains(1.5, 1.5) and not axis.patches[-1].get_bbox().contains(0.5, 0.5)
 

@@ -253,7 +253,7 @@ def spread(records: pd.DataFrame, images: int) -> list[Test]:
 
     for rate, both in BOTH.items():
         dominates = compared("largest share", share, both, "at most", bound, "of 1", step, told=["Retrain"])
-        over = compared("largest share above Retrain's", more, both, "at most", above, "of 1", step)
+        over = compared("largest share above Retrain's", more, both, "at most", above, "of all", step)
         tests.append(Test(4, f"no class dominates ({rate})", [dominates, over]))
     return tests
 

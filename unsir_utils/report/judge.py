@@ -89,6 +89,7 @@ def interval(values: pd.Series, alpha: float = ALPHA, step: float = 0.0) -> Inte
 
 
 Numbers: TypeAlias = pd.Series | tuple[pd.Series, pd.Series]
+RANGES = {"%": (0, 100), "of 1": (0, 1)}  # of what has such a unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +136,7 @@ class Criterion:
             return Interval(value, value, value, 1, "exact", 0.0)
         low = interval(self.values, alpha, self.step)
         if self.highest is None:
-            return low.within(0, 100) if self.unit == "%" else low
+            return low.within(*RANGES[self.unit]) if self.unit in RANGES else low
         high = interval(self.highest, alpha, self.step)
         mean = low.mean if low.mean == high.mean else math.nan
         return Interval(mean, low.low, high.high, low.n, low.of, low.sd)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -215,7 +216,7 @@ def sweep_lines(
             values = runs.astype({metric: float}).groupby(x)[metric].agg(["mean", "min", "max"])
             axis.errorbar(
                 values.index, values["mean"], yerr=reach(values), color=colour, marker=marker, markerfacecolor=fill,
-                linestyle=line, markersize=5, capsize=2, linewidth=1.2,
+                linestyle=line, markersize=8 if marker == "*" else 5, capsize=2, linewidth=1.2,
                 label=f"{method}, {metric}" if len(metrics) > 1 else method,
             )  # fmt: skip
     if log:
@@ -407,21 +408,32 @@ def what_is_left(axis: Axes, records: pd.DataFrame) -> None:
         else:
             axis.vlines(bounds[test], y - 0.5, y + 0.5, color="0.3", linestyle=":", linewidth=1)
         axis.axhspan(y - 0.5, y + 0.5, color="0.95" if y % 2 else "white", zorder=0)
+    axis.plot([], [], ":", color="0.3", linewidth=1, label="bound")
     for x in (0, 1):
         axis.axvline(x, color="0.5", linewidth=0.8, zorder=1)
     axis.set_xticks([0, 0.5, 1], ["retrained", "half-way", "original"])
     axis.set(yticks=range(len(tests)), yticklabels=tests, xlim=(-0.6, 1.6), ylim=(len(tests) - 0.5, -0.5))
 
 
-def heat_map(axis: Axes, records: pd.DataFrame, x: str, y: str, value: str, label: str, around_zero: bool = False) -> None:
+def heat_map(
+    axis: Axes,
+    records: pd.DataFrame,
+    x: str,
+    y: str,
+    value: str,
+    label: str,
+    around_zero: bool = False,
+    reach: float = math.nan,
+) -> None:
     """The mean of `value` over the runs at each pair of settings, written into its cell; a scale of 0 to 100.
 
-    around_zero: for differences, white at 0, with signs; the scale reaches as far as they do, but at least 10 points.
+    around_zero: for differences, white at 0, with signs; the scale goes to `reach`, or as far as they do (nan), but to 10
+    points at least.
     """
     runs = records.astype({value: float}).groupby([y, x])[value]
     table = runs.mean().unstack(x).sort_index(ascending=False)  # a pivot would drop what is undefined throughout
     table = table.round() + 0.0 if around_zero else table  # + 0.0: no "-0" in a cell
-    reach = max(10.0, table.abs().max().max())
+    reach = max(10.0, table.abs().max().max() if math.isnan(reach) else reach)
     scale = {"vmin": -reach, "vmax": reach, "cmap": "PuOr"} if around_zero else {"vmin": 0, "vmax": 100, "cmap": "cividis"}
     cells = axis.pcolormesh(table.to_numpy(), edgecolors="white", linewidth=0.5, **scale)
     for (row, column), number in np.ndenumerate(table.to_numpy()):

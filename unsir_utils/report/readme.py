@@ -170,7 +170,8 @@ def marked(text: str, copy: Path) -> str:
     elif judged and _judged_anew(copy.parent, copy.stem):
         told = "Its records were judged anew since it was executed."
     if told:
-        told += f" Today's verdicts: [tables/{copy.stem}{FINDINGS}.md](tables/{copy.stem}{FINDINGS}.md)." if judged else ""
+        table = f"tables/{copy.stem}{FINDINGS}.md"
+        told += f" Today's verdicts: [{table}]({table}). Where its text says something else, they count." if judged else ""
         book["cells"].insert(1, {"cell_type": "markdown", "id": OLDER, "metadata": {}, "source": [f"*{told}*"]})
     return json.dumps(book, indent=1, ensure_ascii=False) + "\n"
 
