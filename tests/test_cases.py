@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from unsir_utils import metrics
+from unsir_utils.data.paths import results_root
 from unsir_utils.engine import samples, training
 from unsir_utils.methods import baselines
 from unsir_utils.workshop import cases, identity, models, provenance, study
@@ -278,7 +279,7 @@ def test_a_name_is_of_the_code_as_imported(tmp_path, monkeypatch):
     assert run_cases(edited_meanwhile.case, [{"x": 1}])["value"].item() == 2
     file.write_text("def case(x): return [{'value': x + 2 }]")
     assert run_cases(edited_meanwhile.case, [{"x": 1}])["value"].item() == 2
-    assert len(list((cases.results_root() / "checkpoints" / "cases").glob("*.json"))) == 1
+    assert len(list((results_root() / "checkpoints" / "cases").glob("*.json"))) == 1
     monkeypatch.delitem(sys.modules, "edited_meanwhile")
 
 

@@ -57,6 +57,13 @@ def test_an_address_does_as_well_as_a_folder(given, tmp_path, monkeypatch, epoch
         thread.join()
 
 
+@pytest.mark.parametrize("name", ["a.safetensors", "folder:My photos-ViT.safetensors"])
+def test_an_address_that_does_not_answer_is_named(name, monkeypatch):
+    monkeypatch.setenv("UNSIR_CHECKPOINTS", "http://127.0.0.1:9/")
+    with pytest.raises(OSError, match=f"{name} could not be fetched from http://127.0.0.1:9/ .*unset UNSIR_CHECKPOINTS"):
+        checkpoints.fetched(name)
+
+
 @pytest.mark.parametrize("same, kind", [(True, torch.bfloat16), (False, torch.float32)])
 def test_weights_are_halved_where_the_logits_stay(same, kind, given, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "_same_logits", lambda *_: same)

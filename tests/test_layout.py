@@ -3,7 +3,6 @@
 import ast
 import subprocess
 import sys
-import tomllib
 
 import pytest
 
@@ -85,9 +84,3 @@ def test_the_names_that_people_import_are_functions_whatever_was_imported_before
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(ImportError, match="forget_all"):
         from unsir_utils import forget_all  # noqa: F401
-
-
-def test_every_folder_is_installed():
-    """Also by pip install without -e."""
-    listed = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    assert set(listed) == {".".join(f.parent.relative_to(REPOSITORY).parts) for f in FILES}

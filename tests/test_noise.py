@@ -195,12 +195,11 @@ def test_weight_penalty_keeps_the_noise_small():
     assert strong < 0.1 < weak
 
 
-def test_first_and_labelled_keep_the_rest():
+def test_labelled_keeps_the_rest():
     learned = Noise(torch.arange(6.0).view(3, 2), torch.tensor([2, 2, 3]), [1.0], 0.5, 3)
-    assert learned.first(2).images.tolist() == [[0, 1], [2, 3]] and learned.first(2).labels.tolist() == [2, 2]
-    with pytest.raises(ValueError, match="n is -1"):
-        learned.first(-1)
-    assert learned.labelled(0).labels.tolist() == [0, 0, 0] and learned.labels.tolist() == [2, 2, 3]
+    other = learned.labelled(0)
+    assert other.labels.tolist() == [0, 0, 0] and other.images is learned.images and other.samples == 3
+    assert learned.labels.tolist() == [2, 2, 3]
 
 
 @pytest.mark.parametrize(

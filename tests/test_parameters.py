@@ -93,6 +93,12 @@ WRONG = [  # in every notebook that has the parameter, of the type that it has t
     ("changes", [5], "5 holds no options of UNSIR"),
     ("passes", {"noise_step": 5}, "unknown options of UNSIR and its subset: noise_step"),
     ("reduced", {"noise_step": 5}, "unknown options of UNSIR and its subset: noise_step"),
+    ("many_rates", {"in all": RATES}, "many_rates lacks a class"),
+    ("many_rates", {"in all": RATES, "a class": {"impair_lr": 0.1}}, "is no pair of rates"),
+    ("training", {"epochs": 6, "lr": 0.2}, "the training lacks batch_size"),
+    ("training", {"epochs": 6, "lr": 0.2, "batch_size": 4, "momentum": 0.9}, "unknown options of the training: momentum"),
+    ("data", {"name": 3}, "unknown data set"),
+    ("relearning", {"per_epoch": 3, "watched": 3, "cap": 1, "steps_cap": 1, "lr": 0.0}, "lr"),
     ("ports", {"mine": {"impair_rate": 0.1}}, "unknown options of UNSIR: impair_rate"),
 ]
 OFF_THE_GRID = [
@@ -114,7 +120,13 @@ OFF_THE_GRID = [
     ("11_retain_share", {"shares": [0.3]}, "0.1 must be in it"),
     ("12_noise_penalty", {"penalties": [0.1]}, "0 must be in it"),
     ("13_repair_steps", {"passes": [0, 5]}, "1 and 2 must be in it"),
+    ("15_how_little", {"relearning": {"per_epoch": 1, "cap": 0, "watched": 5}}, "relearning lacks steps_cap"),
     ("17_benchmark", {"rates": {"ResNet18": [RATES]}}, "is no pair of rates"),
+    (
+        "17_benchmark",
+        {"relearning": {"per_epoch": 1, "cap": 0, "watched": 5, "steps_cap": 1}},
+        "unknown settings of relearning: steps_cap",
+    ),
     ("18_what_is_left", {"sweep_replicates": [[2, 0]]}, r"network 2 is none of those in replicates, \[0\]"),
     ("18_what_is_left", {"retrainings": [1, 0]}, "0 is the seed of an original"),
 ]

@@ -135,7 +135,6 @@ def test_a_copy_of_a_notebook_that_succeeds_is_kept(project):
     assert notebook.cells[-1].outputs[0].text == "huge [0, 1] 2 99\n"
     assert [cell.id for cell in notebook.cells] == [f"cell-{n}" for n in range(len(notebook.cells))]
     assert 0 < notebook.metadata["unsir"]["seconds"] < 600 and "papermill" not in notebook.metadata
-    assert notebook.metadata["unsir"]["precision"] == "auto"
     for place in (project, run.__file__, sys.prefix, Path.home()):
         assert str(place) not in copy.read_text()
     assert not re.search(r"\d{4}-\d\d-\d\dT\d\d:", copy.read_text()), "a time of the day differs from run to run"
@@ -231,6 +230,14 @@ def test_an_unknown_precision_is_named_before_a_kernel_starts(project, no_kernel
         run.run(project / "notebooks" / "tiny.ipynb")
 
 
+@pytest.mark.parametrize("variable", ["UNSIR_THREADS", "UNSIR_WORKERS"])
+@pytest.mark.parametrize("value", ["0", "two", "-1"])
+def test_a_bad_number_of_threads_or_workers_is_named(project, no_kernel, monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValueError, match=f"{variable} is '{value}': expected a whole number from 1 on"):
+        run.run(project / "notebooks" / "tiny.ipynb")
+
+
 @pytest.mark.parametrize(
     "error, message",
     [
@@ -319,10 +326,3 @@ def test_values_are_checked_within_dicts_and_lists_as_far_as_they_share_names():
     for wrong, place in [({"epochs": "1"}, "epochs in it"), ({"rates": [{"lr": "1"}]}, "lr in an entry of rates in it")]:
         with pytest.raises(ValueError, match=place):
             profiles._check("it", wrong, default)
-
-
-def test_a_copy_says_which_precision_was_asked_for(project, monkeypatch):
-    monkeypatch.setenv("UNSIR_PRECISION", "float32")
-    copy = write(project / "copy.ipynb")
-    run._tidy(copy)
-    assert nbformat.read(copy, as_version=4).metadata["unsir"]["precision"] == "float32"

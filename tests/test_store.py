@@ -278,6 +278,15 @@ def test_onecycle_peaks_at_its_rate_and_ends_near_zero(tmp_path):
     assert rates[0] < max(rates) and rates[-1] < 0.002 * ONECYCLE.lr
 
 
+def test_a_network_that_no_one_keeps_is_none_that_a_case_rests_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "FOLDER", tmp_path / "store")
+    with listening() as heard:
+        trained(ONECYCLE, data(), tmp_path / "apart")
+        assert not heard["networks"]
+        kept = trained(ONECYCLE, data())
+    assert [*heard["networks"]] == [kept.name]
+
+
 def test_concurrent_callers_train_once(tmp_path, monkeypatch, epochs_run):
     one_epoch = store.one_epoch
     monkeypatch.setattr(store, "one_epoch", lambda *args, **options: time.sleep(0.02) or one_epoch(*args, **options))
@@ -300,15 +309,16 @@ def test_concurrent_callers_train_once(tmp_path, monkeypatch, epochs_run):
         ({"training": "lion"}, "unknown training 'lion': choose one of onecycle, adamw, released"),
         ({"left_out": range(4)}, "all 4 classes"),
         ({"left_out": (9,)}, "class 9 is out of range"),
-        ({"left_out": 1}, "left_out is 1: expected a list"),
-        ({"left_out": "1"}, "left_out is '1': expected a list"),
-        ({"left_out": ["a"]}, "left_out is 'a'"),
+        ({"left_out": 1}, "left_out class is given as 1: expected a list"),
+        ({"left_out": "1"}, "left_out class is given as '1': expected a list"),
+        ({"left_out": ["a"]}, "left_out class 'a' is out of range"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"lr": 0.0}, "lr is 0"),
         ({"lr": "0.1"}, "lr is '0.1': expected a number"),
         ({"lr": float("nan")}, "lr is nan"),
         ({"head_factor": -1}, "head_factor is -1"),
-        ({"seed": "x"}, "seed is 'x'"),
+        ({"seed": "x"}, "seed is x: expected a whole number"),
+        ({"seed": -1}, "seed is -1: expected a whole number of at least 0"),
         ({"label_smoothing": 1.1}, "label_smoothing is 1.1: expected a share"),
         ({"label_smoothing": "0.1"}, "label_smoothing is '0.1': expected a number"),
         ({"augment": 1}, "augment is 1: expected True or False"),

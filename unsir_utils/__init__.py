@@ -16,8 +16,6 @@ import sys
 from importlib import import_module
 from types import ModuleType
 
-__version__ = "0.1.0"
-
 _HOME = {
     "learn_noise": "noise", "Noise": "noise", "impair": "impair", "repair": "repair", "unsir": "unsir", "released": "unsir",
     "fast": "unsir", "best": "unsir", "Unlearned": "unsir", "retain_forget_accuracy": "metrics", "Settings": "settings",

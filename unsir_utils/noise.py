@@ -35,10 +35,6 @@ class Noise:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def first(self, n: int) -> Noise:
-        checks.counts(n=n)
-        return replace(self, images=self.images[:n], labels=self.labels[:n])
-
     def labelled(self, label: int) -> Noise:
         return replace(self, labels=torch.full_like(self.labels, label))
 

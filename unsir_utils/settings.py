@@ -55,7 +55,10 @@ FAST = replace(
 BEST = replace(FAST, retain_per_class=300, repair_lr=0.0005)
 
 
-def best_record(records: list[dict], tolerance: float = 1.0) -> dict:
+FORGOTTEN = 1.0  # %: an A_Df of at most this is "about 0" in every choice and claim
+
+
+def best_record(records: list[dict], tolerance: float = FORGOTTEN) -> dict:
     """The record that every choice in this project takes: of those with A_Df at most `tolerance` % on the validation part
     the one with the highest A_Dr; where none gets there, the one with the lowest A_Df. Of equals the first; an undefined
     one (nan or None) only where all are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -51,6 +52,11 @@ def profile_files(profile: str, pattern: str) -> list[Path]:
 def of_notebook(stem: str, notebook: str) -> bool:
     """Whether a file of this name, without its ending, belongs to the notebook."""
     return stem == notebook or stem.startswith(f"{notebook}_")
+
+
+def seconds_of(copy: Path) -> float | None:
+    """How long the run took that an executed copy is of, where it says so."""
+    return json.loads(copy.read_text(encoding="utf-8"))["metadata"].get("unsir", {}).get("seconds")
 
 
 def read_yaml(file: Path) -> Any:

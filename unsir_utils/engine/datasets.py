@@ -32,7 +32,7 @@ def read_dataset(
     number = _numbering(dataset, known)
     labels = _known_labels(dataset)
     if labels is None or not hasattr(dataset, "__getitem__"):
-        pairs = (_pair(row, IMAGE_KEYS, LABEL_KEYS) for row in _rows(dataset))
+        pairs = (_pair(row) for row in _rows(dataset))
     else:  # no image is read but those that are kept
         kept = _kept(((i, number(label)) for i, label in enumerate(labels)), left_out, per_class, seed)
         pairs, per_class = (_row_as_listed(dataset, i, c, number) for i, c in kept), None
@@ -63,7 +63,7 @@ def names_of(dataset: Any) -> tuple[str, ...]:
         if names := getattr(features.get(key), "names", None):
             return tuple(names)
     if names := getattr(dataset, "classes", None):
-        return tuple(name if isinstance(name, str) else str(name) for name in names)
+        return tuple(map(str, names))
     return names_of(dataset.dataset) if hasattr(dataset, "dataset") else ()
 
 
@@ -94,7 +94,7 @@ def _numbering(dataset: Any, known: tuple[str, ...]) -> Callable[[Any], int]:
 
 def _row_as_listed(dataset: Any, i: int, c: int, number: Callable[[Any], int]) -> tuple[Any, Any]:
     """A row. Raises ValueError where its label is another than the dataset's list of labels says."""
-    image, label = _pair(dataset[i], IMAGE_KEYS, LABEL_KEYS)
+    image, label = _pair(dataset[i])
     if number(label) != c:
         raise ValueError(f"row {i} has the label {label!r}, but the dataset lists it as {c}: pass (row for row in dataset)")
     return image, label
@@ -157,14 +157,14 @@ def _rows(dataset: Any) -> Iterator[Any]:
     raise ValueError(f"a {type(dataset).__name__} is no dataset: expected rows of (image, label), by index or in turn")
 
 
-def _pair(row: Any, image_keys: Sequence[str], label_keys: Sequence[str]) -> tuple[Any, Any]:
+def _pair(row: Any) -> tuple[Any, Any]:
     """(image, label) of a row, or (images, labels) of a batch."""
     if isinstance(row, Mapping):
-        found = [next((row[key] for key in keys if key in row), None) for keys in (image_keys, label_keys)]
+        found = [next((row[key] for key in keys if key in row), None) for keys in (IMAGE_KEYS, LABEL_KEYS)]
         if any(value is None for value in found):
             raise ValueError(
-                f"a row has {', '.join(map(str, row))}: expected an image ({', '.join(image_keys)}) and its label "
-                f"({', '.join(label_keys)}); rename the columns"
+                f"a row has {', '.join(map(str, row))}: expected an image ({', '.join(IMAGE_KEYS)}) and its label "
+                f"({', '.join(LABEL_KEYS)}); rename the columns"
             )
         return found[0], found[1]
     if isinstance(row, (tuple, list)) and len(row) >= 2:
@@ -186,7 +186,7 @@ def _tensor(image: Any, transform: Any) -> Tensor:
 
 def _of_batches(loader: Iterable) -> Iterator[tuple[Tensor, Any]]:
     for batch in loader:
-        images, labels = _pair(batch, IMAGE_KEYS, LABEL_KEYS)
+        images, labels = _pair(batch)
         if not hasattr(images, "__len__") or not hasattr(labels, "__len__") or len(images) != len(labels):
             raise ValueError("a batch does not hold as many labels as images: expected (images [n, ...], labels [n])")
         for image, label in zip(images, labels, strict=True):

@@ -1,4 +1,4 @@
-"""What UNSIR is held against. Each returns an unlearned copy and leaves the model that it is given as it was.
+"""The paper's own baselines, and a masked logit. Each returns an unlearned copy and leaves the given model as it was.
 
 Retrain is `store.trained` with the forget classes left out.
 """

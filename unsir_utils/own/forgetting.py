@@ -70,18 +70,7 @@ def forget(
     (`settings.best_record`). A class counts as forgotten where the network is sure that stand-ins are not of it: images
     made so that the original is sure that they are (`choose.stand_ins`).
 
-    Measured on test images, a class at a time, small networks, digits, drawn shapes and faces, five runs' passes, in trials
-    while this was written. 20_your_own_model asks the same of other networks, in profile laptop of seven on real CIFAR-10.
-    Of its requests one (AllCNN, digits, class 1) was called forgotten at an A_Df of 5.6 %, 2 of 36 images:
-
-    - design (the rule was set on these; 5 networks, 11 requests): A_Df 0 in all, A_Dr within 1.5 points in 10, 1.9 at worst.
-    - confirmation (others, 7 networks, 12 requests): A_Df 0 in all, A_Dr within 1.5 points in 11, 2.8 at worst. That one
-      took the higher of two rates that validation held equal. Since then the lower is taken: 12 of 12, not tested anew.
-    - Of these, networks of at least 90 % to begin with: 8 of 9 and 8 of 9. A half-trained one gains from more training.
-    - The margin ordered two tries of a request as A_Df did in 42 of 44 pairs and 54 of 56. Of 41 tries that it called
-      forgotten none had an A_Df above 1 %; of 52 with at most 1 % it missed 11.
-    - Noise was chosen in 4 of 11 (a Vision Transformer, an MLP) and 0 of 12. It was mostly tried at the next gentler rate
-      alone, and did not forget there. So this does not say that it harms at the rate that was chosen.
+    What came of such choices in trials stands in `choose`. 20_your_own_model measures it, in profile laptop on real CIFAR-10.
 
     Any nn.Module classifier with at least two outputs will do; frozen parameters stay, while BatchNorm's running statistics
     move wherever it stands. The copy is taken out of DataParallel and torch.compile. Weights in half precision are brought

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ..settings import best_record
+from ..settings import FORGOTTEN, best_record
 from .judge import Criterion, Test, added_by_noise
 from .paper import claims
 
@@ -26,7 +26,6 @@ RATES = ("paper's rates", "chosen rates")
 BOTH = {rate: (f"UNSIR ({rate})", f"No noise ({rate})") for rate in RATES}  # with and without the noise, as records say
 BASELINES = ("FineTune", "NegGrad", "Fisher")
 OTHER_IMAGES = ("Unlearned noise", "Blank images", "More retain")
-FORGOTTEN = 1.0  # %: an A_Df of at most this is "about 0" in every claim
 
 
 class Step(NamedTuple):

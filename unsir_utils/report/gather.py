@@ -9,7 +9,7 @@ import nbformat
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ..data.paths import REPOSITORY, YAML, profile_file, profile_files, published_root, read_yaml, results_root
+from ..data.paths import REPOSITORY, YAML, profile_file, profile_files, published_root, read_yaml, results_root, seconds_of
 from .claims import claims
 from .judge import FAILS, HOLDS, NOT_THE_NOISE, UNDECIDED, UNDEFINED, Finding
 from .paper import PAPER
@@ -126,7 +126,7 @@ def _notebooks() -> dict[str, str]:
 
 def _seconds(profile: str, name: str) -> str:
     path = profile_file(profile, f"{name}.ipynb")
-    seconds = nbformat.read(path, as_version=4).metadata.get("unsir", {}).get("seconds") if path.exists() else None
+    seconds = seconds_of(path) if path.exists() else None
     return f"{seconds:.0f}" if seconds else ""
 
 
@@ -148,9 +148,6 @@ def cost(profile: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-GROUPS: dict[str, list[str]] = read_yaml(YAML / "readme.yaml")["groups"]
-
-
 def groups() -> str:
     """The README's index: the notebooks by what they are for, each with its title and where it stands executed. Links are
     from results/.
@@ -158,11 +155,12 @@ def groups() -> str:
     Raises ValueError for a notebook that is in no group, or in two.
     """
     titles, lines = _notebooks(), ["| | notebook | executed |", "|---|---|---|"]
-    grouped = [number for numbers in GROUPS.values() for number in numbers]
+    groups: dict[str, list[str]] = read_yaml(YAML / "readme.yaml")["groups"]
+    grouped = [number for numbers in groups.values() for number in numbers]
     if sorted(grouped) != sorted(name[:2] for name in titles):
         held = ", ".join(grouped)
         raise ValueError(f"the notebooks are {', '.join(titles)}, readme.yaml's `groups` hold {held}: name each once there")
-    for group, numbers in GROUPS.items():
+    for group, numbers in groups.items():
         for name in sorted((name for name in titles if name[:2] in numbers), key=lambda name: numbers.index(name[:2])):
             copies = [p.parent.name for p in sorted(published_root().glob(f"*/{name}.ipynb"))]
             executed = ", ".join(f"[{profile}]({profile}/{name}.ipynb)" for profile in copies)

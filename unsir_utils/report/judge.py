@@ -21,7 +21,6 @@ MOST = 1000  # replicates beyond which we do not say how many would decide
 
 HOLDS, FAILS, UNDECIDED, UNDEFINED = "holds", "does not hold", "undecided", "undefined"
 NOT_THE_NOISE = f"{HOLDS}, but not because of the noise"
-VERDICTS = (HOLDS, NOT_THE_NOISE, UNDECIDED, FAILS, UNDEFINED)
 
 
 @dataclass(frozen=True)

@@ -21,17 +21,16 @@ def sliders(draw: Callable[..., Figure], **settings: tuple[Any, Iterable]) -> No
     picture = IPython.display.display(_closed(first), display_id=True)
     if not watched():
         return
-    import ipywidgets
+    from ipywidgets import SelectionSlider, VBox
 
-    shown = {name: _slider(ipywidgets, name, *setting) for name, setting in settings.items()}
+    common: dict[str, Any] = {"continuous_update": False}
+    shown = {
+        name: SelectionSlider(options=sorted({start, *choices}), value=start, description=name, **common)
+        for name, (start, choices) in settings.items()
+    }
     for slider in shown.values():
         slider.observe(lambda _: picture.update(_closed(draw(**{n: s.value for n, s in shown.items()}))), "value")
-    IPython.display.display(ipywidgets.VBox([*shown.values()]))
-
-
-def _slider(widgets: Any, name: str, start: Any, choices: Iterable) -> Any:
-    options = sorted({start, *choices})
-    return widgets.SelectionSlider(options=options, value=start, description=name, continuous_update=False)
+    IPython.display.display(VBox([*shown.values()]))
 
 
 def _closed(figure: Figure) -> Figure:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 
-from ..data.paths import results_root, sentence
+from ..data.paths import results_root, seconds_of, sentence
 from ..workshop.run import one_line
 from . import compare
 
@@ -18,7 +18,7 @@ def line(profile: Path, name: str) -> str:
     """One notebook of a run: its seconds and its executed copy, or why there is none."""
     copy, failed = profile / f"{name}.ipynb", profile / "failed" / f"{name}.ipynb"
     if ended(profile, name):
-        seconds = nbformat.read(copy, as_version=4).metadata.get("unsir", {}).get("seconds") or 0
+        seconds = seconds_of(copy) or 0
         return f"{name:<27} {seconds:7.1f} s   {os.path.relpath(copy)}"
     if failed.exists():
         return f"{name:<27}    FAILED   open {os.path.relpath(failed)}\n{'':<31}{why(failed)}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 
 from filelock import FileLock, Timeout
@@ -30,16 +31,25 @@ def cards() -> list[str]:
 
 def workers() -> int:
     """How many processes the cases of a notebook may use. Raises ValueError where UNSIR_WORKERS is no such number."""
-    asked = os.environ.get("UNSIR_WORKERS") or "1"
+    return _number("UNSIR_WORKERS")
+
+
+def threads() -> int:
+    """How many threads a process may use. Raises ValueError where UNSIR_THREADS is no such number."""
+    return _number("UNSIR_THREADS")
+
+
+def _number(variable: str) -> int:
+    asked = os.environ.get(variable) or "1"
     if not asked.isdecimal() or int(asked) < 1:
-        raise ValueError(f"UNSIR_WORKERS is {asked!r}: expected a whole number from 1 on, or leave it unset")
+        raise ValueError(f"{variable} is {asked!r}: expected a whole number from 1 on, or leave it unset")
     return int(asked)
 
 
 def jobs() -> int:
-    """One a card; else one for each UNSIR_THREADS (1) times UNSIR_WORKERS (1) of the cores that this process may use."""
+    """One a card; else one for each `threads` times `workers` of the cores that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return len(cards()) or max(1, cores // (int(os.environ.get("UNSIR_THREADS") or 1) * workers()))
+    return len(cards()) or max(1, cores // (threads() * workers()))
 
 
 @contextlib.contextmanager
@@ -62,4 +72,8 @@ def own_card() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    print(jobs())
+    try:
+        print(jobs())
+    except ValueError as error:
+        print(1)  # a bare -j would start all at once; the runs say what is wrong
+        sys.exit(str(error))

@@ -6,7 +6,6 @@ device or precision make it a new case; other data or other trained networks und
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterable
@@ -17,10 +16,9 @@ import pandas as pd
 import torch
 from filelock import FileLock
 
-from ..data.paths import results_root
 from .identity import identity
 from .progress import announce, within
-from .provenance import listening, load_once, machine, tell
+from .provenance import kept_at, listening, load_once, machine, tell
 from .store import checksum, write
 from .workers import each
 
@@ -90,6 +88,4 @@ def _kept(place: Path) -> dict | None:
 
 
 def _place(code: str, case: dict) -> Path:
-    named = json.dumps([code, machine(), case], sort_keys=True)
-    name = hashlib.blake2b(named.encode(), digest_size=12).hexdigest()
-    return results_root() / "checkpoints" / "cases" / f"{name}.json"
+    return kept_at("cases", ".json", code, machine(), case)

@@ -13,9 +13,9 @@ import os
 import shutil
 import sys
 import tempfile
-import urllib.error
 import urllib.request
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 import torch
@@ -108,7 +108,7 @@ def fetched(name: str) -> tuple[dict[str, Tensor], dict] | None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, name)
-        if not _copied(f"{place.rstrip('/')}/{name}", file):
+        if not _copied(place, name, file):
             return None
         try:
             with safe_open(file, "pt") as opened:
@@ -123,22 +123,22 @@ def fetched(name: str) -> tuple[dict[str, Tensor], dict] | None:
     return weights, record
 
 
-def _copied(source: str, to: Path) -> bool:
-    if "://" not in source:
-        there = Path(source).expanduser()
+def _copied(place: str, name: str, to: Path) -> bool:
+    if "://" not in place:
+        there = Path(place).expanduser() / name
         if not there.exists():
             return False
         shutil.copy(there, to)
         return True
     try:
-        with urllib.request.urlopen(source, timeout=60) as answer, to.open("wb") as file:
+        with urllib.request.urlopen(f"{place.rstrip('/')}/{quote(name)}", timeout=60) as answer, to.open("wb") as file:
             shutil.copyfileobj(answer, file)
         return True
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
+    except OSError as error:
+        if getattr(error, "code", None) == 404:
             return False
         raise OSError(
-            f"{source} could not be fetched ({error}): try again, or unset UNSIR_CHECKPOINTS to train here"
+            f"{name} could not be fetched from {place} ({error}): try again, or unset UNSIR_CHECKPOINTS to train here"
         ) from error
 
 

@@ -27,7 +27,7 @@ from . import models
 
 PACKAGE = __package__.partition(".")[0]
 # Data and trained networks are known by their fingerprints; the others only keep, place or show.
-UNSEEN = [f"{PACKAGE}.data."] + [
+UNSEEN = [f"{PACKAGE}.data.", f"{PACKAGE}.engine.datasets"] + [
     f"{PACKAGE}.workshop.{name}"
     for name in "cases checkpoints identity noise_store progress provenance store workers".split()
 ]

@@ -94,7 +94,7 @@ def mobilenet_v2_keras(n_classes: int) -> nn.Module:
     """MobileNetV2 as Keras computes it, for weights that were trained there; the names of its parts are torchvision's.
 
     BatchNorm's eps is 1e-3, and convolutions of stride 2 pad an even map at the right and at the bottom only. Inputs are in
-    -1..1: `data.load(..., keras_inputs=True)`.
+    -1..1: `sets.load(..., keras_inputs=True)`.
     """
     model = torchvision.models.mobilenet_v2(num_classes=n_classes)
     for layer in model.modules():
@@ -185,7 +185,7 @@ def build(architecture: str, n_classes: int, seed: int = 0, weights: str | None 
 
     weights: a name of torchvision's weights API such as "IMAGENET1K_V1": only the head (the last linear layer) is then
         initialised from `seed` (to zeros in a ViT, as torchvision does), and all else is loaded. These weights expect
-        images normalised with ImageNet's channel statistics: `data.load(..., imagenet_statistics=True)`. Or "file:PATH", a
+        images normalised with ImageNet's channel statistics: `sets.load(..., imagenet_statistics=True)`. Or "file:PATH", a
         safetensors file (see `weights_file`) with all of the model's state but its head; a head in it is left out.
 
     torchvision's file is looked for, and downloaded to, torch.hub's checkpoint folder. Its hash is checked only at the

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,10 +13,9 @@ from filelock import FileLock
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..data.paths import results_root
 from ..noise import Noise
 from .identity import identity
-from .provenance import machine
+from .provenance import kept_at, machine
 from .store import Trained, write
 
 
@@ -44,14 +41,10 @@ def noise_against(
 def _place(learn: Callable, network: Trained, forget: Sequence[int], shape: Sequence[int], options: dict) -> Path:
     asked = inspect.signature(learn).bind(None, [*forget], [*shape], **options)
     asked.apply_defaults()
-    named = json.dumps([_code(learn), machine(), network.sha256, asked.arguments], sort_keys=True)
-    name = hashlib.blake2b(named.encode(), digest_size=12).hexdigest()
-    return results_root() / "checkpoints" / "noise" / f"{name}.safetensors"
+    return kept_at("noise", ".safetensors", _code(learn), machine(), network.sha256, asked.arguments)
 
 
-@cache
-def _code(learn: Callable) -> str:
-    return identity(learn)
+_code = cache(identity)
 
 
 def _kept(place: Path, device: torch.device) -> Noise | None:

@@ -248,6 +248,11 @@ def _recipes(value: dict[str, dict], data: Sets) -> None:
         _recipe({"architecture": name, **recipe}, data)
 
 
+def _many_rates(value: dict[str, dict], data: Sets) -> None:
+    _has("many_rates", value, ["in all", "a class"])
+    _pairs([*value.values()], data)
+
+
 def _networks(value: list[dict], _: Sets) -> None:
     _some(value)
     for about in value:
@@ -268,22 +273,17 @@ def _relearning(value: dict[str, Any], _: Sets) -> None:
     checks.known("settings of relearning", value, LEAST)
     _has("relearning", value, ["per_epoch", "cap", "watched"])
     for name, number in value.items():
-        _count(name, number, least=LEAST[name])
+        checks.positive(lr=number) if name == "lr" else _count(name, number, least=LEAST[name])
 
 
-LEAST = {"per_epoch": 1, "batch_size": 2, "watched": 1, "cap": 0, "steps_cap": 0}
+LEAST = {"per_epoch": 1, "batch_size": 2, "watched": 1, "cap": 0, "steps_cap": 0, "lr": 0}
 
 
-def _settings(value: object, data: Sets) -> None:
-    """Of a method, or anything that has no rule of its own."""
+def _settings(value: object, _: Sets) -> None:
+    """Of anything that has no rule of its own."""
     if isinstance(value, list):
         _some(value)
-    if isinstance(value, dict) and "batch_size" in value:
-        _batch(value["batch_size"], data)
-    if isinstance(value, int) and not isinstance(value, bool):
-        _count("number", value)
-    if isinstance(value, float):
-        checks.positive(number=value)
+    _option("number", value)
 
 
 def _profile(value: str, _: Sets) -> None:
@@ -297,6 +297,7 @@ def _names(of: Callable, *without: str) -> list[str]:
 
 
 SCALED = ["noise_total", "copies", "batch_size"]
+TRAINED = ["epochs", "lr", "batch_size"]
 Rule = Callable[[Any, Sets], object]
 RULES: list[tuple[str, type, Rule]] = [  # the first whose pattern fits the name, and whose type the value
     (r"profile|gathered", str, _profile),
@@ -321,6 +322,8 @@ RULES: list[tuple[str, type, Rule]] = [  # the first whose pattern fits the name
     (r"points", dict, partial(_options, of="the stand-in", known=_names(stand_in))),
     (r"scaled", dict, partial(_options, of="the scaling", known=SCALED, needed=SCALED)),
     (r"auditing", dict, partial(_options, of="the audit", known=_names(Look, "train", "test", "forget", "seed"))),
+    (r"many_rates", dict, _many_rates),
+    (r"training", dict, partial(_options, of="the training", known=TRAINED, needed=TRAINED)),
     (r"networks", list, _networks),
     (r"elsewhere", list, _elsewhere),
     (r"candidates", dict, _candidates),
@@ -400,6 +403,14 @@ def _of_no_rate(values: dict) -> None:
         raise ValueError(f"{' and '.join(twice)} come from neggrad_rates, each with both kinds of batchnorm: leave them out")
 
 
+def _in_steps(values: dict) -> None:
+    _has("relearning", values["relearning"], ["steps_cap"])
+
+
+def _in_epochs(values: dict) -> None:
+    checks.known("settings of relearning", values["relearning"], LEAST.keys() - {"steps_cap", "lr"})
+
+
 def _of_several(values: dict) -> None:
     if len(_originals(values)) < 2:
         raise ValueError("it names one network, but each is held against another: name two or more")
@@ -411,8 +422,10 @@ TOGETHER: dict[str, list[tuple[str, Callable[[dict], None]]]] = {  # what one pa
         ("requests", _of_different_sizes),
         ("finetune", _of_each_network("finetune", "options", dict)),
         ("neggrad", _of_no_rate),
+        ("relearning", _in_steps),
     ],
-    "02_cifar100": [("rates", _of_each_network("rates", "pairs", list))],
+    "02_cifar100": [("rates", _of_each_network("rates", "pairs", list)), ("relearning", _in_steps)],
+    "03_faces": [("relearning", _in_steps)],
     "05_weight_distance": [("replicates", _of_several)],
     "06_efficiency": [("numbers", _even)],
     "07_sequential": [("requests", _not_all)],
@@ -426,7 +439,8 @@ TOGETHER: dict[str, list[tuple[str, Callable[[dict], None]]]] = {  # what one pa
         ("penalties", _holds("penalties", lambda v: [0.0, v["paper_penalty"]], "between which the claim is decided"))
     ],
     "13_repair_steps": [("passes", _holds("passes", lambda _: [0, 1, 2], "which the verdict is on"))],
+    "15_how_little": [("relearning", _in_steps)],
     "16_does_the_noise_matter": [("requests", _of_different_sizes)],
-    "17_benchmark": [("rates", lambda values: _pairs([values["rates"]], {}))],
+    "17_benchmark": [("rates", lambda values: _pairs([values["rates"]], {})), ("relearning", _in_epochs)],
     "18_what_is_left": [("sweep_replicates", _of_an_original), ("retrainings", _of_no_original)],
 }

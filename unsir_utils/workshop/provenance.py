@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torchvision
 
+from ..data.paths import results_root
 from ..data.sets import Data, load
 from ..engine.precision import device, precision_setting, uses_bfloat16
 
@@ -42,7 +43,7 @@ def tell(kind: str, name: str, value: Any) -> None:
 
 
 def load_once(name: str, **options: object) -> Data:
-    """`data.load`, kept for the next call. A folder whose files changed is read again."""
+    """`sets.load`, kept for the next call. A folder whose files changed is read again."""
     arguments = {"name": name, **options}
     found = _load(tuple(sorted(arguments.items())), state(name))
     tell("data", json.dumps(arguments, sort_keys=True, default=str), found.id)
@@ -59,7 +60,7 @@ def state(name: str) -> str:
 
     A case asks often, and looks through a folder once.
     """
-    kind, _, path = name.partition(":")
+    kind, _, path = str(name).partition(":")
     if kind != "folder":
         return machine()
     known = LISTENING[-1][1] if LISTENING else {}
@@ -72,6 +73,13 @@ def _files(folder: Path) -> str:
     """Their names, sizes and times, as a checksum."""
     stamps = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(folder.rglob("*")) if f.is_file()]
     return hashlib.blake2b(repr(stamps).encode()).hexdigest()
+
+
+def kept_at(kind: str, suffix: str, *asked: object) -> Path:
+    """The file of a kept result: what it depends on names it."""
+    named = json.dumps(asked, sort_keys=True)
+    name = hashlib.blake2b(named.encode(), digest_size=12).hexdigest()
+    return results_root() / "checkpoints" / kind / f"{name}{suffix}"
 
 
 def machine() -> str:

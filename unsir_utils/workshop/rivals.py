@@ -92,8 +92,7 @@ def _grid(**values: list) -> list[dict]:
     return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
 
 
-TRIALS = 8
-# What each method is tuned over on validation data, by `study.tuned`: as many trials for each, UNSIR's own included, since
+# What each method is tuned over on validation data, by `study.tuned`: eight trials for each, UNSIR's own included, since
 # two papers' tables differ by tens of points for one method by its rate alone. The authors' own setting, or ours where
 # they give none, is always among them; around it lie the rate, mostly, and what else decides how much is forgotten.
 GRIDS: dict[str, list[dict]] = {

@@ -42,10 +42,10 @@ def table_rows(
 ) -> list[Row]:
     """The rows of each network, request by request, one for each of its trainings.
 
-    requests: network -> a list of forget classes a row. data: arguments of `data.load`, of all networks or by network;
+    requests: network -> a list of forget classes a row. data: arguments of `sets.load`, of all networks or by network;
     recipes: network -> arguments of `store.Recipe`, its architecture being the network's name unless it says another;
     replicates: pairs, a training and a seed of the unlearning, the same for every network; folded: whether a training is a
-    fold of the data (see `data.load`) instead of a seed of the recipe; settings: other arguments of `study.scenario`.
+    fold of the data (see `sets.load`) instead of a seed of the recipe; settings: other arguments of `study.scenario`.
     Raises ValueError for a network of `recipes` that has no request.
     """
     if missing := [network for network in recipes if not requests.get(network)]:

@@ -25,9 +25,9 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 from zmq import ZMQError
 
-from ..data.paths import REPOSITORY, parse_yaml, results_root, sentence
+from ..data.paths import REPOSITORY, parse_yaml, results_root, seconds_of, sentence
 from ..engine import PRECISIONS
-from .cards import own_card, workers
+from .cards import own_card, threads, workers
 from .profiles import DEFAULT, NOTEBOOKS, check_parameters, defaults, folder_of, profile_values, profiles
 
 KERNEL_SETTINGS = {
@@ -46,7 +46,7 @@ def check(notebook: Path, profile: str, overrides: dict | None = None) -> dict:
     precision = os.environ.get("UNSIR_PRECISION") or "auto"
     if precision not in PRECISIONS:
         raise ValueError(f"UNSIR_PRECISION is {precision!r}: choose one of {', '.join(PRECISIONS)}, or leave it unset")
-    workers()
+    workers(), threads()
     values = {**profile_values(profile).get(notebook.stem, {}), **(overrides or {}), "profile": profile}
     check_parameters(notebook, values)
     return values
@@ -64,7 +64,7 @@ def run(notebook: Path, profile: str = DEFAULT, overrides: dict | None = None) -
     notebook, done, failed = notebook.resolve(), folder / notebook.name, folder / "failed" / notebook.name
     failed.parent.mkdir(parents=True, exist_ok=True)
     failed.unlink(missing_ok=True)
-    os.environ.update({"OMP_NUM_THREADS": os.environ.get("UNSIR_THREADS") or "1", **KERNEL_SETTINGS})
+    os.environ.update({"OMP_NUM_THREADS": str(threads()), **KERNEL_SETTINGS})
     try:
         _execute(notebook, failed, values)
     except PapermillExecutionError as error:
@@ -148,8 +148,7 @@ def _tidy(path: Path) -> None:
     """Keeps of papermill's records only the duration of the whole run: the rest differs from run to run."""
     notebook = nbformat.read(path, as_version=4)
     seconds = notebook.metadata.pop("papermill", {}).get("duration")
-    precision = os.environ.get("UNSIR_PRECISION") or "auto"
-    notebook.metadata["unsir"] = {"seconds": round(seconds, 1) if seconds else None, "precision": precision}
+    notebook.metadata["unsir"] = {"seconds": round(seconds, 1) if seconds else None}
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number}"
         for key in ("papermill", "execution"):
@@ -159,7 +158,7 @@ def _tidy(path: Path) -> None:
 
 def _last_time(notebook: Path, profile: str) -> str:
     copy = results_root() / profile / notebook.name
-    seconds = nbformat.read(copy, as_version=4).metadata.get("unsir", {}).get("seconds") if copy.exists() else None
+    seconds = seconds_of(copy) if copy.exists() else None
     return f"; {seconds:.0f} s the last time" if seconds else ""
 
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import pandas as pd
 
+from ..settings import FORGOTTEN
 from ..unsir import Unlearned, unsir
 from . import cases
 from .study import Scenario, scenario, validate
 from .timing import unsir_passes
 
-FORGOTTEN = 1.0  # %: an A_Df of at most this stays
 NEAR = 1.0  # points of A_Dr that the cheapest may have less than the start
 
 

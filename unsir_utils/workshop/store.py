@@ -9,12 +9,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import operator
 import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -80,14 +79,13 @@ class Recipe:
         if not isinstance(self.augment, bool):
             raise ValueError(f"augment is {self.augment!r}: expected True or False")
         checks.counts(epochs=self.epochs, batch_size=self.batch_size)
+        checks.counts(least=0, seed=self.seed)
         settings: dict[str, Any] = {name: _number(name, getattr(self, name)) for name in ("lr", "head_factor")}
         checks.positive(**settings)
         settings["label_smoothing"] = _number("label_smoothing", self.label_smoothing)
         checks.shares(label_smoothing=settings["label_smoothing"])
-        if isinstance(self.left_out, str) or not isinstance(self.left_out, Iterable):
-            raise ValueError(f"left_out is {self.left_out!r}: expected a list of classes")
-        settings["left_out"] = tuple(sorted(_whole("left_out", c) for c in self.left_out))
-        settings["seed"] = _whole("seed", self.seed)
+        settings["left_out"] = tuple(sorted(checks.classes(self.left_out, what="left_out class")))
+        settings["seed"] = int(self.seed)
         for name, value in settings.items():
             object.__setattr__(self, name, value)
 
@@ -121,7 +119,7 @@ class Trained:
 
 
 def trained(recipe: Recipe, data: Data, folder: Path | None = None) -> Trained:
-    """The model of this recipe on this data, trained now if it never was; on the data's device.
+    """The model of this recipe on this data, trained now if it never was; on the data's device. folder: not the store's.
 
     A stored file that fails its checksum is set aside under a name that ends in .damaged, with a warning, and the
     model is trained again. The folder need not be writable for a model that is finished. Raises OSError, with what to do,
@@ -129,8 +127,7 @@ def trained(recipe: Recipe, data: Data, folder: Path | None = None) -> Trained:
     """
     if recipe.left_out:
         checks.forget_classes(recipe.left_out, data.n_classes)
-    folder = folder or FOLDER
-    path = folder / f"{recipe.name(data)}.safetensors"
+    path = (folder or FOLDER) / f"{recipe.name(data)}.safetensors"
     if not _is_sound(path):
         with _lock(path):
             if not _is_sound(path):
@@ -141,7 +138,8 @@ def trained(recipe: Recipe, data: Data, folder: Path | None = None) -> Trained:
     model = models.build(recipe.architecture, data.n_classes)
     model.load_state_dict(load_file(path))
     model = models.placed(model, data.train.device)
-    return handed_out(Trained(model, record["history"], record["seconds"], recipe, path.stem, record["sha256"]))
+    found = Trained(model, record["history"], record["seconds"], recipe, path.stem, record["sha256"])
+    return found if folder else handed_out(found)  # no one keeps what lies elsewhere
 
 
 def _make(recipe: Recipe, data: Data, path: Path) -> None:
@@ -357,13 +355,6 @@ def write(path: Path, put: Callable[[Path], object]) -> None:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _whole(name: str, value: Any) -> int:
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise ValueError(f"{name} is {value!r}: expected whole numbers") from None
 
 
 def _number(name: str, value: object) -> float:

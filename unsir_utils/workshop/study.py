@@ -43,7 +43,7 @@ from .workers import each
 class Scenario:
     """A model, trained by `recipe` on a data set, that is to forget some classes.
 
-    data: keyword arguments of `data.load`, as sorted pairs (see `scenario`).
+    data: keyword arguments of `sets.load`, as sorted pairs (see `scenario`).
     retain_per_class: size of the retain subset D_r_sub; seed: of the subset and of the unlearning.
     """
 
@@ -86,7 +86,7 @@ class Scenario:
     def that_learned(self) -> Scenario:
         """The same. Raises ValueError where the original is at chance: what has learned nothing cannot forget."""
         if not self.accuracy > 1.5 * 100 / self.loaded.n_classes:
-            raise ValueError(f"the original is right on {self.accuracy:.1f} %, chance or worse: train it longer")
+            raise ValueError(f"the original is right on {self.accuracy:.1f} %, hardly above chance: train it longer")
         return self
 
     @property

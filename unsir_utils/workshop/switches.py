@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..engine import checks
 from ..engine.precision import computed_in, precision_setting
 from ..metrics import evaluate, predictions
 from ..noise import Noise
@@ -125,8 +126,7 @@ def switch_cases(
     other arguments of a case. Raises ValueError for an unknown switch.
     """
     known = switches(sizes["learned"])
-    if unknown := sorted(set(only) - set(known)):
-        raise ValueError(f"unknown switch {', '.join(unknown)}: choose among {', '.join(known)}")
+    checks.known("switch", only, known)
     return [
         dict(switch=name, turned=turned, rates=pair, sizes=sizes, forget=forget, seed=seed, **common)
         for forget in requests
