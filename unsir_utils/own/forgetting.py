@@ -70,7 +70,7 @@ def forget(
     (`settings.best_record`). A class counts as forgotten where the network is sure that stand-ins are not of it: images
     made so that the original is sure that they are (`choose.stand_ins`).
 
-    What came of such choices in trials stands in `choose`. 20_your_own_model measures it, in profile laptop on real CIFAR-10.
+    What came of such choices in trials stands in `choose`. 20_your_own_model measures it, in laptop on real CIFAR-10.
 
     Any nn.Module classifier with at least two outputs will do; frozen parameters stay, while BatchNorm's running statistics
     move wherever it stands. The copy is taken out of DataParallel and torch.compile. Weights in half precision are brought
