@@ -193,11 +193,16 @@ def method_lines(axis: Axes, records: pd.DataFrame) -> None:
         for metric, fill, at in (("A_Dr", colour, y - APART), ("A_Df", "white", y + APART)):
             values = runs[metric].agg(["mean", "min", "max"])
             axis.errorbar(
-                values["mean"], at, xerr=reach(values), color=colour, marker=marker, markersize=6, capsize=2,
+                values["mean"], at, xerr=reach(values), color=colour, marker=marker, markersize=_size(marker, 6), capsize=2,
                 markerfacecolor=fill, markeredgecolor=colour if fill == "white" else "black", markeredgewidth=0.8,
             )  # fmt: skip
     axis.axvline(records[records.method == "Original"].A_Dr.mean(), color="0.5", linestyle="--", linewidth=0.8, zorder=0)
     axis.set(yticks=range(len(methods)), yticklabels=methods, ylim=(len(methods) - 0.5, -0.5), xlim=(-4, 104))
+
+
+def _size(marker: str, of_others: float) -> float:
+    """A star fills less of its square than other markers do."""
+    return 1.6 * of_others if marker == "*" else of_others
 
 
 def sweep_lines(
@@ -216,7 +221,7 @@ def sweep_lines(
             values = runs.astype({metric: float}).groupby(x)[metric].agg(["mean", "min", "max"])
             axis.errorbar(
                 values.index, values["mean"], yerr=reach(values), color=colour, marker=marker, markerfacecolor=fill,
-                linestyle=line, markersize=8 if marker == "*" else 5, capsize=2, linewidth=1.2,
+                linestyle=line, markersize=_size(marker, 5), capsize=2, linewidth=1.2,
                 label=f"{method}, {metric}" if len(metrics) > 1 else method,
             )  # fmt: skip
     if log:
