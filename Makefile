@@ -61,7 +61,7 @@ help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "%-16s %s\n", $$1, $$2}'
 	@printf "%-16s %s\n" "NAME" "one notebook: $(NOTEBOOKS)"
 	@echo "WORKERS=n (processes for the cases of a notebook)"
-	@echo "PROFILE=quick (no network, minutes), laptop (real CIFAR, hours), paper (a GPU), smoke (the tests)"
+	@echo "PROFILE=quick (no network, minutes), laptop (real CIFAR, hours to days), paper (a GPU), smoke (the tests)"
 
 # The lock leaves out a package that is only in the way (pyproject.toml), and pip would bring it in again but for --no-deps.
 env:  ## create the environment and install what is missing

@@ -4,8 +4,7 @@ import pytest
 from tiny import claim_test
 
 from unsir_utils.report import gather
-from unsir_utils.report import judge as judging
-from unsir_utils.report.judge import judge
+from unsir_utils.report.judge import VERDICTS, judge
 from unsir_utils.report.paper import claims
 from unsir_utils.report.tables import Results
 
@@ -67,8 +66,7 @@ def test_every_verdict_has_its_square(profile):
 
 
 def test_the_report_knows_every_verdict():
-    named = {judging.HOLDS, judging.NOT_THE_NOISE, judging.UNDECIDED, judging.FAILS, judging.UNDEFINED}
-    assert set(gather.VERDICTS) == {*named, gather.UNTESTED}
+    assert set(gather.VERDICTS) == {*VERDICTS, gather.UNTESTED}
 
 
 def test_findings_of_an_older_form_are_read_all_the_same(profile, tmp_path):

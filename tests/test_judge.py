@@ -173,6 +173,13 @@ def test_a_capped_value_decides_only_what_a_cap_can(low, high, outcome, words):
     assert c.outcome() == outcome and words in shown(c)
 
 
+def test_criteria_of_unlike_replicates_are_told_apart():
+    networks = pd.Series([0.1, 0.2, 0.1], pd.MultiIndex.from_tuples([(0, 0), (1, 0), (2, 0)], names=["trained", "seed"]))
+    rows = [Criterion("a", networks, "at most", 1), at_most(0.1, 0.2, 0.1), at_most(0.1, 0.2, 0.2)]
+    (line,) = judge([OneTest(1, "", rows)])
+    assert line["replicates"] == "3 networks (1 of 3); 3 seeds of 1 network (2 of 3)"
+
+
 def test_how_many_replicates_would_decide():
     """sd 1, mean 0.5 below the bound: t(0.975, n-1) / sqrt(n) < 0.5 first at n = 18."""
     c = at_most(-1.0, 0.0, 1.0, bound=0.5)

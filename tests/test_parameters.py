@@ -218,5 +218,6 @@ def test_a_replaced_grid_makes_no_verdict(tmp_path, monkeypatch):
     for grid, verdict in (([0.0003, 0.001, 0.02], "holds"), ([0.02, 0.1, 1.0], UNDEFINED)):
         book = Results.of("09_learning_rates", {**own("09_learning_rates"), "impair_rates": grid})
         book.judged([test], "E.")
-        assert book.lines[0]["verdict"] == verdict
-    assert book.lines[0]["measured"] == "no verdict: impair_rates replaced"
+        line = pd.read_csv(book.folder / "tables" / "09_learning_rates_findings.csv").iloc[0]
+        assert line.verdict == verdict
+    assert line.measured == "no verdict: impair_rates replaced"

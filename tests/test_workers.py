@@ -1,5 +1,6 @@
 """Work side by side: the same results as in order, and what a dead worker costs."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,9 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from unsir_utils.workshop import workers
+from unsir_utils.settings import PAPER_RATES
+from unsir_utils.workshop import store, workers
 from unsir_utils.workshop.cases import run_cases
 from unsir_utils.workshop.progress import progress
+from unsir_utils.workshop.study import Method, by_replicate, outcomes
 from unsir_utils.workshop.workers import each
 
 # A notebook's cell. A worker that takes the second case dies of it, once.
@@ -59,6 +62,25 @@ def as_in_order(tmp_path, monkeypatch):
 
 def test_processes_give_the_run_in_order_and_one_that_dies_costs_its_case_only(tmp_path, monkeypatch):
     as_in_order(tmp_path, monkeypatch)
+
+
+def test_processes_share_a_network_that_one_of_them_trains(tmp_path, monkeypatch):
+    request = {"data": {"name": "shapes", "n_classes": 3, "per_class": 20}, "forget": [0], "retain_per_class": 5}
+    methods = {0: {"No noise": Method("No noise", {"batch_size": 8, **PAPER_RATES})}}
+    asked = by_replicate(
+        methods, [[0, 0], [0, 1]], {"architecture": "AllCNN-0.125", "epochs": 1, "batch_size": 16}, **request
+    )
+    found, kept = {}, {}
+    for workers_, place in (("2", tmp_path / "beside"), ("1", tmp_path / "in order")):
+        monkeypatch.setenv("UNSIR_WORKERS", workers_)
+        monkeypatch.setenv("UNSIR_RESULTS", str(place))
+        monkeypatch.setattr(store, "FOLDER", place / "checkpoints")
+        found[workers_] = run_cases(outcomes, asked).drop(columns="seconds")
+        cases = (json.loads(file.read_text()) for file in (place / "checkpoints/cases").glob("*.json"))
+        kept[workers_] = [network for case in cases for network in case["made_from"]["networks"].values()]
+    assert found["1"].equals(found["2"]) and len(found["1"]) == 2
+    assert len({network["seconds"] for network in kept["2"]}) == 1 < len(kept["2"]), "one training, of one length"
+    assert {network["sha256"] for network in kept["1"] + kept["2"]} == {kept["1"][0]["sha256"]}
 
 
 @pytest.fixture

@@ -268,7 +268,7 @@ def _mean_std(values: pd.Series) -> str:
 
 
 def _numbers(path: Path) -> dict[str, str]:
-    """The numbers of a notebook's json by name, those of a list or dict one by one; its words are verdicts or settings."""
+    """The numbers of a notebook's json by name, those of a list or dict one by one; its words are settings."""
     found = {}
 
     def add(name: str, value: object) -> None:

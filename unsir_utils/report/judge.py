@@ -7,6 +7,7 @@ to five replicates a bootstrap is too narrow. `claims` says which effects decide
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypedDict
@@ -21,6 +22,7 @@ MOST = 1000  # replicates beyond which we do not say how many would decide
 
 HOLDS, FAILS, UNDECIDED, UNDEFINED = "holds", "does not hold", "undecided", "undefined"
 NOT_THE_NOISE = f"{HOLDS}, but not because of the noise"
+VERDICTS = (HOLDS, NOT_THE_NOISE, UNDECIDED, FAILS, UNDEFINED)
 
 
 @dataclass(frozen=True)
@@ -218,7 +220,7 @@ Finding = TypedDict(
         "measured": str,  # of the criterion on which the verdict hangs; of both where a test of two holds
         "holds if": str,
         "criteria": str,  # how many came out how, where there are several
-        "replicates": str,
+        "replicates": str,  # of all criteria; where they differ, how many have which
         "would decide": str,
         "the noise adds": str,
         "controls": str,
@@ -262,13 +264,18 @@ def _finding(test: Test, alpha: float) -> Finding:
         "measured": test.why_not or "; ".join(f"{c.what}: {shown(c, alpha)}" for c in told) or "nothing was measured",
         "holds if": "; ".join(c.threshold for c in told),
         "criteria": ", ".join(f"{o} {n}" for o, n in counts.items()) if len(outcomes) > 1 else "",
-        "replicates": c.interval(alpha).replicates if c else "",
+        "replicates": _replicates(test.criteria),
         "would decide": c.would_decide(alpha) if c and not test.why_not else "",
         "the noise adds": added_by_noise(c) if c else "",
         "controls": "; ".join(f"{name} {outcome}" for name, outcome in {**same, **beside}.items()),
         "noise needed": needed,
         "verdict": NOT_THE_NOISE if as_well and verdict == HOLDS else verdict,
     }
+
+
+def _replicates(criteria: Sequence[Criterion]) -> str:
+    counts = Counter(c.interval().replicates for c in criteria)
+    return "; ".join(found if len(counts) == 1 else f"{found} ({n} of {len(criteria)})" for found, n in counts.items())
 
 
 def _hanging(test: Test, outcomes: Sequence[str], decided: str, alpha: float) -> list[Criterion]:

@@ -122,8 +122,9 @@ def _measured(profile: str, part: dict) -> str:
     if not file.exists():
         return "no"
     records = pd.read_csv(file)
+    but = f"; {part['but']}" if "but" in part else ""
     if "rows" not in part:
-        return f"run: {how_many(records)}"
+        return f"run: {how_many(records)}{but}"
     records = records[records.network == part["network"]]
     rows = [n for n in part["rows"] if n in set(records.n_forget)]
     if not rows:
@@ -133,8 +134,7 @@ def _measured(profile: str, part: dict) -> str:
     forgetting = f"forgetting {', '.join(map(str, rows))}"
     if "instead" in part:
         return f"no; {part['instead']}, {forgetting}: {first}{below}"
-    counted = f"{len(rows)} of {len(part['rows'])} rows ({forgetting}): {first}{below}"
-    return f"{counted}; {part['but']}" if "but" in part else counted
+    return f"{len(rows)} of {len(part['rows'])} rows ({forgetting}): {first}{below}{but}"
 
 
 def ran_on(profile: str) -> str:
