@@ -39,7 +39,7 @@ WRONG = [  # in every notebook that has the parameter, of the type that it has t
     ("seeds", [], "it is empty: name at least one"),
     ("retrainings", [], "it is empty: name at least one"),
     ("requests", [], "it is empty: name at least one"),
-    ("relearning", {"per_epoch": None}, "per_epoch"),
+    ("relearning", {"per_epoch": None, "cap": 1, "watched": 3}, "per_epoch is None"),
     ("shadows", 4, "at least 6"),
     ("shadows", 7, "expected an even number"),
     ("relearning", {"epochs": 3}, "unknown settings of relearning: epochs"),
@@ -68,10 +68,10 @@ WRONG = [  # in every notebook that has the parameter, of the type that it has t
     ("candidates", {"Original": [{}]}, "'Original' has no settings to try"),
     ("candidates", {"UNSIR": []}, "UNSIR has []: expected a list of its options"),
     ("candidates", {"DELETE": [{"impair_lr": 0.1}]}, "unknown options of DELETE: impair_lr"),
-    ("architectures", ["Nope"], "Nope"),
+    ("architectures", ["Nope"], "unknown architecture 'Nope'"),
     ("networks", [], "it is empty"),
     ("networks", [{"data": {"name": "shapes"}}], "a network lacks recipe"),
-    ("networks", [{"data": {"name": "shapes"}, "recipe": {"architecture": "Nope", "epochs": 1}}], "Nope"),
+    ("networks", [{"data": {"name": "shapes"}, "recipe": {"architecture": "Nope", "epochs": 1}}], "unknown architecture"),
     (
         "networks",
         [{"data": {"nme": "shapes"}, "recipe": {"architecture": "ViT", "epochs": 1}}],
@@ -98,7 +98,10 @@ WRONG = [  # in every notebook that has the parameter, of the type that it has t
     ("training", {"epochs": 6, "lr": 0.2}, "the training lacks batch_size"),
     ("training", {"epochs": 6, "lr": 0.2, "batch_size": 4, "momentum": 0.9}, "unknown options of the training: momentum"),
     ("data", {"name": 3}, "unknown data set"),
-    ("relearning", {"per_epoch": 3, "watched": 3, "cap": 1, "steps_cap": 1, "lr": 0.0}, "lr"),
+    ("relearning", {"per_epoch": 3, "watched": 3, "cap": 1, "steps_cap": 1, "lr": 0.0}, "lr is 0.0"),
+    ("shares", [1.5], "out of range"),
+    ("shadow_per_class", -1, "number of images is -1"),
+    ("folds", [0, 0], "twice"),
     ("ports", {"mine": {"impair_rate": 0.1}}, "unknown options of UNSIR: impair_rate"),
 ]
 OFF_THE_GRID = [
@@ -146,7 +149,9 @@ def test_wrong_values_are_refused_in_a_sentence(path):
         with pytest.raises(ParameterError) as found:
             checked(path.stem, {**usual, name: value})
         told = str(found.value)
-        assert told.startswith(f"{name} = {value!r}: ") and "Change the parameters cell" in told
+        echo = f"{name} = {value!r}: "
+        assert told.startswith(echo) and "Change the parameters cell" in told
+        told = told.removeprefix(echo)
         wrong_type = "expected a" in told and "such as" in told
         assert words in told or wrong_type, told
 

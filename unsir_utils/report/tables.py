@@ -33,7 +33,6 @@ class Results:
 
     def __init__(self, notebook: str, profile: str) -> None:
         self.notebook, self.profile = notebook, profile
-        self.lines: list[Finding] = []  # what `judged` found
         self.folder = results_root() / profile
         self.parameters: dict[str, Any] = {}
         self.changes: dict[str, Any] = {}  # of them, from the profile's
@@ -77,9 +76,7 @@ class Results:
         if not tests:
             self._drop("findings")  # of an earlier run
             return Markdown("No verdict: nothing that the claim compares was measured.")
-        lines = judge([self._on_its_grid(test) for test in tests])
-        self.lines += lines
-        return Markdown(self.findings(lines, caption))
+        return Markdown(self.findings(judge([self._on_its_grid(test) for test in tests]), caption))
 
     def _drop(self, name: str) -> None:
         for kind in ("tables", "seconds"):
