@@ -1,3 +1,5 @@
+from itertools import count
+
 import pytest
 import torch
 from tiny import forget_all, set_cuda, settings_of_cuda
@@ -7,6 +9,8 @@ from unsir_utils.workshop import store
 
 torch.set_num_threads(1)
 
+OF_THE_SHELL = ["CHECKPOINTS", "DATA", "DEVICE", "PRECISION", "PROGRESS", "SCHEDULER", "THREADS", "WORKERS"]
+
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "smoke: runs a whole notebook, a minute or two each; left out by -m 'not smoke'")
@@ -15,14 +19,20 @@ def pytest_configure(config):
 @pytest.fixture(autouse=True)
 def the_machines_own_rule(monkeypatch):
     """Whatever the shell asks for."""
-    for name in ("UNSIR_PRECISION", "UNSIR_DEVICE"):
-        monkeypatch.delenv(name, raising=False)
+    for name in OF_THE_SHELL:
+        monkeypatch.delenv(f"UNSIR_{name}", raising=False)
+
+
+@pytest.fixture(scope="session")
+def fresh_places(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    return (folder / str(n) for n in count())
 
 
 @pytest.fixture(autouse=True)
-def a_place_of_its_own(monkeypatch, tmp_path_factory):
+def a_place_of_its_own(monkeypatch, fresh_places):
     """No test writes to the reader's runs, or takes what another one kept."""
-    monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path_factory.mktemp("results")))
+    monkeypatch.setenv("UNSIR_RESULTS", str(next(fresh_places)))
 
 
 @pytest.fixture(scope="module")

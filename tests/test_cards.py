@@ -1,8 +1,10 @@
 import os
 import subprocess
+import sys
 
 import pytest
 
+from unsir_utils.data.paths import REPOSITORY
 from unsir_utils.workshop import cards
 
 TWO = "GPU 0: NVIDIA H100 (UUID: GPU-a)\n  MIG 1g.10gb Device 0: (UUID: MIG-x)\nGPU 1: NVIDIA H100 (UUID: GPU-b)\n"
@@ -11,8 +13,7 @@ TWO = "GPU 0: NVIDIA H100 (UUID: GPU-a)\n  MIG 1g.10gb Device 0: (UUID: MIG-x)\n
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
     """Sets how many cards nvidia-smi lists (None: there is none), on four cores."""
-    for name in ("UNSIR_DEVICE", "UNSIR_THREADS", "CUDA_VISIBLE_DEVICES"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
 
@@ -34,6 +35,8 @@ def machine(monkeypatch, tmp_path):
         ("", {}, 4),
         (None, {"UNSIR_THREADS": "2"}, 2),
         (None, {"UNSIR_THREADS": "8"}, 1),
+        (None, {"UNSIR_WORKERS": "2"}, 2),
+        (None, {"UNSIR_THREADS": "2", "UNSIR_WORKERS": "2"}, 1),
         (TWO, {}, 2),
         (TWO, {"UNSIR_DEVICE": "cpu"}, 4),
         (TWO, {"UNSIR_DEVICE": "cuda:1"}, 1),
@@ -47,6 +50,13 @@ def test_as_many_jobs_as_cards_or_else_as_the_cores_can_feed(machine, monkeypatc
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     assert cards.jobs() == jobs
+
+
+def test_make_gets_one_job_where_the_number_cannot_be_told(monkeypatch):
+    monkeypatch.setenv("UNSIR_THREADS", "two")
+    said = subprocess.run([sys.executable, "-m", cards.__name__], cwd=REPOSITORY, capture_output=True, text=True)
+    assert said.returncode != 0 and said.stdout == "1\n"
+    assert said.stderr == "UNSIR_THREADS is 'two': expected a whole number from 1 on, or leave it unset\n"
 
 
 def test_two_runs_have_a_card_each_and_a_third_shares(machine):

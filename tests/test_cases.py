@@ -440,7 +440,7 @@ def test_no_cases_are_no_rows():
     assert run_cases(square, []).empty
 
 
-def test_another_machine_version_or_precision_is_another_case(monkeypatch):
+def test_another_machine_version_or_precision_is_another_case():
     here = provenance.machine()
     changes = {
         "instructions": lambda p: p.setenv("ONEDNN_MAX_CPU_ISA", "SSE41"),

@@ -11,6 +11,7 @@ from test_store import data, epochs_run  # noqa: F401
 from tiny import same_weights
 
 from unsir_utils.engine import precision
+from unsir_utils.report import tables
 from unsir_utils.workshop import checkpoints
 from unsir_utils.workshop.store import Recipe, trained
 
@@ -19,10 +20,10 @@ RECIPE = Recipe("tiny", epochs=2, batch_size=8)
 
 @pytest.fixture
 def given(tmp_path, monkeypatch):
-    """A network, and the folder that `gather` made of it."""
-    monkeypatch.setattr(checkpoints, "profile_files", lambda *_: [tmp_path / "asked.csv"])
+    """A network that a notebook asked for, beside another one, and the folder that `gather` made of it."""
     found = trained(RECIPE, data(), tmp_path / "here")
-    (tmp_path / "asked.csv").write_text(f"model,seconds\n{found.name},1\nanother,2\n")
+    monkeypatch.setattr(tables, "ASKED_FOR", {found.name: 1.0, "another": 2.0})
+    tables.Results("01_x", "smoke").numbers()
     assert checkpoints.gather("smoke", tmp_path / "here", tmp_path / "given") == ([found.name], ["another"])
     return found
 
@@ -77,7 +78,7 @@ def test_weights_are_halved_where_the_logits_stay(same, kind, given, tmp_path, m
     assert f"| {str(kind)[6:]} " in (tmp_path / "given" / "README.md").read_text()
 
 
-def test_other_logits_are_noticed(given, tmp_path):
+def test_other_logits_are_noticed(given):
     weights = given.model.state_dict()
     record = {"recipe": {"architecture": "tiny"}, "shape": list(data().train.shape), "classes": 4}
     assert checkpoints._same_logits(record, weights, weights)
@@ -120,7 +121,6 @@ def test_a_file_of_another_kind_is_named(given, tmp_path, monkeypatch):
         trained(RECIPE, data(), tmp_path / "there")
 
 
-def test_a_profile_without_networks_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoints, "profile_files", lambda *_: [])
-    with pytest.raises(ValueError, match="no notebook of laptop has asked .* make reproduce PROFILE=laptop"):
-        checkpoints.gather("laptop", tmp_path, tmp_path / "given")
+def test_a_profile_without_networks_is_named(tmp_path):
+    with pytest.raises(ValueError, match="no notebook of smoke has asked .* make reproduce PROFILE=smoke"):
+        checkpoints.gather("smoke", tmp_path, tmp_path / "given")

@@ -8,7 +8,6 @@ import pytest
 from unsir_utils.report import claims
 from unsir_utils.report.judge import judge
 
-UNSIR, BARE = "UNSIR (paper's rates)", "No noise (paper's rates)"
 BOTH = [f"{method} ({rate})" for rate in claims.RATES for method in ("UNSIR", "No noise")]
 
 

@@ -192,7 +192,6 @@ def cifar(request, tmp_path, monkeypatch):
     file, md5 = write(meta, {names: ["cat", "dog"]})
     monkeypatch.setattr(source, "meta", {"filename": file, "key": names, "md5": md5})
     monkeypatch.setattr(source, "download", no_network)
-    monkeypatch.delenv("UNSIR_DATA", raising=False)
     return name, tmp_path, base
 
 
@@ -323,7 +322,6 @@ def orl(tmp_path, monkeypatch):
         raise OSError("network is unreachable")
 
     monkeypatch.setattr(sklearn.datasets._olivetti_faces, "_fetch_remote", no_network)
-    monkeypatch.delenv("UNSIR_DATA", raising=False)
     folder = tmp_path / "olivetti"
     folder.mkdir()
     level = 6 * np.arange(40)[:, None] + np.arange(10)

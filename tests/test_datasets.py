@@ -39,18 +39,15 @@ class Pairs(Dataset):
 class Rows(Pairs):
     """Hugging Face's column form."""
 
-    column_names = ["img", "label"]
-    features = {"label": type("ClassLabel", (), {"names": NAMES})}
-
-    def __init__(self, key="img", **options) -> None:
+    def __init__(self, keys=("img", "label"), **options) -> None:
         super().__init__(classes=None, targets=False, **options)
-        self.key = key
+        self.column_names = [*keys]
+        self.features = {keys[1]: type("ClassLabel", (), {"names": NAMES})}
 
     def __getitem__(self, i):
-        if isinstance(i, str):
+        if i == self.column_names[1]:
             return [LABELS[j % 8] for j in range(self.n)]
-        pixels, label = super().__getitem__(i)
-        return {self.key: pixels, "label": label}
+        return dict(zip(self.column_names, super().__getitem__(i), strict=True))
 
 
 class Stream(IterableDataset):
@@ -67,11 +64,13 @@ EVERY_FORM = pytest.mark.parametrize(
     [
         Pairs(),
         Pairs(targets=False),
-        Rows(),
+        Rows(("image", "label")),
+        Rows(("img", "label")),
+        Rows(("pixel_values", "labels")),
         Stream(),
         TensorDataset(torch.stack([*map(image, range(8))]), torch.tensor(LABELS)),
     ],
-    ids=["targets", "pairs", "columns", "iterable", "tensors"],
+    ids=["targets", "pairs", "image", "img", "pixel_values", "iterable", "tensors"],
 )
 
 

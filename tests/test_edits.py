@@ -12,6 +12,7 @@ from replay import Kept, defaults, replay, smoke
 from test_hostile_records import findings
 
 from unsir_utils.data.paths import REPOSITORY
+from unsir_utils.report.claims import claims
 from unsir_utils.report.judge import UNDEFINED
 from unsir_utils.report.tables import GRIDS
 from unsir_utils.workshop import models
@@ -21,6 +22,20 @@ from unsir_utils.workshop.profiles import changed
 # An edit is meant for the notebook's own data and requests where smoke's are too small for it; all else is as in smoke.
 OWN = ("data", "many_data", "recipe", "recipes", "rates", "requests", "n_forget", "forget", "released_request")
 IN_WORDS = {"99_report": 2}  # edits of a file, and of another notebook
+VOIDED = {  # the claims whose verdicts speak of a list's best, most or every entry
+    "rates": ["K"],  # and those at chosen rates
+    "neggrad_rates": [3],
+    "fisher_alphas": [3],
+    "impair_rates": [9, "E", "K"],
+    "repair_rates": [9, "E", "K"],
+    "numbers": [7],
+    "shares": ["G"],
+    "passes": ["I", "K"],
+    "changes": ["K"],
+    "n_candidates": ["K"],
+    "dearest": ["K"],
+    "candidates": ["M"],
+}
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,12 @@ def measured(request):
 def claim_test(line: dict) -> SimpleNamespace:
     claim = line["claim"]
     return SimpleNamespace(claim=int(claim) if claim.isdigit() else claim, tested=line["tested"])
+
+
+@pytest.mark.parametrize("words, by_rates", [("paper's rates", VOIDED["rates"]), ("chosen rates", [*claims()])])
+def test_a_replaced_list_voids_the_claims_that_speak_of_it(words, by_rates):
+    found = {name: [c for c in claims() if of(SimpleNamespace(claim=c, tested=f"({words})"))] for name, of in GRIDS.items()}
+    assert found == {**VOIDED, "rates": by_rates}
 
 
 def fits(name: str, parameters: dict) -> bool:

@@ -11,6 +11,7 @@ from unsir_utils.data.paths import REPOSITORY
 from unsir_utils.unsir import best, fast, unsir
 
 BOTH = pytest.mark.parametrize("preset, chosen", [(fast, settings.FAST), (best, settings.BEST)], ids=["fast", "best"])
+EITHER = pytest.mark.parametrize("preset", [fast, best], ids=["fast", "best"])
 SMALL = {"noise_per_class": 2, "noise_steps": 2, "copies": 2, "batch_size": 8}
 
 
@@ -33,8 +34,8 @@ def test_a_preset_is_unsir_with_its_settings(preset, chosen, retain):
     assert_same(preset(model, [1], retain), unsir(model, [1], subset, **own, seed=0))
 
 
-@BOTH
-def test_any_setting_may_be_overridden(preset, chosen, retain):
+@EITHER
+def test_any_setting_may_be_overridden(preset, retain):
     model, own = tiny.convnet(), {**SMALL, "impair_lr": 0.05, "repair_lr": 0.002, "head_factor": 3.0}
     found = preset(model, [1], retain, retain_per_class=3, seed=5, **own)
     assert_same(found, unsir(model, [1], retain.draw(3, seed=5), seed=5, **own))
@@ -47,15 +48,15 @@ def test_a_single_override_leaves_the_rest_as_it_is(preset, chosen, retain):
     assert found.samples["noise"] == 3 * chosen.noise_steps
 
 
-@BOTH
-def test_an_unknown_setting_is_refused(preset, chosen, retain):
+@EITHER
+def test_an_unknown_setting_is_refused(preset, retain):
     with pytest.raises(TypeError, match="nois_steps"):
         preset(tiny.convnet(), [1], retain, nois_steps=3)
 
 
-@BOTH
+@EITHER
 @pytest.mark.parametrize("setting, value", [("retain_per_class", -1), ("repair_lr", 0.0), ("noise_steps", 0), ("copies", 0)])
-def test_bad_settings_are_named_before_any_work(preset, chosen, setting, value, retain, monkeypatch):
+def test_bad_settings_are_named_before_any_work(preset, setting, value, retain, monkeypatch):
     monkeypatch.setattr(F, "cross_entropy", lambda *_, **__: pytest.fail("work began"))
     with pytest.raises(ValueError, match=f"{value}: expected"):
         preset(tiny.convnet(), [1], retain, **{setting: value})

@@ -202,7 +202,7 @@ def test_a_reader_runs_edits_and_saves_and_git_sees_the_edit_alone(lab, clone):
     assert "widget-view" not in saved and "Sliders" in saved, "reopened, it would show an error in the sliders' place"
 
 
-def test_a_published_copy_is_read_only_and_a_wrong_value_is_a_sentence(lab, clone):
+def test_a_published_copy_is_read_only_and_a_wrong_value_is_a_sentence(lab):
     page = lab(PUBLISHED)
     assert page.page.evaluate("jupyterapp.shell.currentWidget.context.contentsModel.writable") is False
     page = lab(NOTEBOOK)

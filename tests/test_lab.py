@@ -74,7 +74,7 @@ def test_a_case_moves_an_inner_bar_and_one_line_is_left(screen):
     assert lines[-1] == "<code>cases: 1 of 1 in 0 s</code>" and not any(LIVE in line for line in lines)
 
 
-def test_what_was_done_before_is_no_part_of_the_estimate(screen, monkeypatch):
+def test_what_was_done_before_is_no_part_of_the_estimate(screen):
     bar = progress._Bar("epochs", 10, 5)
     bar.start, bar.done = 0.0, 6
     assert bar.line(10.0).endswith("6 of 10, about 40 s left")

@@ -50,6 +50,22 @@ def test_arrows_go_one_way(file):
     assert imported(file) <= MAY_IMPORT[part]
 
 
+def absolutely(file) -> set[str]:
+    """The packages that a file imports by their names."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name.split(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_the_package_imports_itself_by_relative_names():
+    """The arrows are looked for among these."""
+    assert [file for file in FILES if "unsir_utils" in absolutely(file)] == []
+
+
 def test_one_sees_the_paper_on_opening_the_module():
     assert [file.stem for file in FILES if file.parent == PACKAGE] == THE_PAPER
     assert sum(len((PACKAGE / f"{name}.py").read_text().splitlines()) for name in THE_PAPER) < 850

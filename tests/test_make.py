@@ -11,6 +11,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from unsir_utils.data.paths import REPOSITORY
+from unsir_utils.workshop.strip import METADATA
 
 PARAMETERS = 'profile: str = "mine"'
 BROKEN, MENDED = 'raise ValueError("no maps")', 'print("maps")'
@@ -53,6 +54,11 @@ def make(project: Path, *arguments: str, **settings: str) -> subprocess.Complete
     found = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
     assert "installing into" not in found.stdout
     return found
+
+
+def test_the_kernel_that_every_notebook_asks_for_is_installed():
+    """Another Jupyter's python3 has none of what is needed."""
+    assert METADATA["kernelspec"]["name"] == "unsir" and "--name unsir " in (REPOSITORY / "Makefile").read_text()
 
 
 @pytest.mark.skipif(shutil.which("make") is None or not Path(sys.prefix, "bin", "python").exists(), reason="no make here")

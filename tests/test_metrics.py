@@ -20,9 +20,9 @@ from unsir_utils.methods.baselines import MaskedLogits
 AS_LOGITS = nn.Identity()
 
 
-def predicted(classes, labels, n_classes=K) -> Samples:
+def predicted(classes, labels) -> Samples:
     """Samples whose images are the logits that predict `classes`."""
-    return Samples(5 * F.one_hot(torch.tensor(classes), n_classes).float(), torch.tensor(labels), n_classes)
+    return Samples(5 * F.one_hot(torch.tensor(classes), K).float(), torch.tensor(labels), K)
 
 
 @pytest.fixture

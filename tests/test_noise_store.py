@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_study import REQUEST, tiny  # noqa: F401
+from test_study import tiny  # noqa: F401
 from tiny import convnet
 
 from unsir_utils.noise import learn_noise

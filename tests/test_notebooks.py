@@ -39,19 +39,6 @@ def test_there_are_notebooks():
 
 
 @EACH
-def test_it_is_stored_without_results(path):
-    nbformat.validate(read(path))
-    assert all(not cell.outputs and cell.execution_count is None for cell in code(path)), "clear all outputs"
-
-
-@EACH
-def test_it_asks_for_the_projects_own_kernel(path):
-    """Another Jupyter's python3 has none of what is needed."""
-    assert read(path).metadata.kernelspec.name == "unsir"
-    assert "--name unsir" in (REPOSITORY / "Makefile").read_text()
-
-
-@EACH
 def test_one_cell_holds_the_parameters_as_typed_and_explained_literals(path):
     (cell,) = parameters(path)
     lines = cell.source.splitlines()
@@ -95,13 +82,6 @@ def test_it_asks_before_it_answers_and_folds_what_is_not_read(path):
     (imports,) = (cell for cell in code(path) if f'Results.of("{path.stem}", globals())' in cell.source)
     assert "hide-input" in imports.metadata.tags and imports.metadata.jupyter.source_hidden
     assert "make env, or pip install -e ." in imports.source
-
-
-@EACH
-def test_its_links_lead_somewhere(path):
-    text = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
-    assert [link for link in links if not (path.parent / link).exists()] == []
 
 
 @pytest.fixture(scope="session")

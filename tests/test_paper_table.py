@@ -6,7 +6,6 @@ import pytest
 from tiny import convnet
 
 from unsir_utils.report import paper_table
-from unsir_utils.report.tables import Results
 from unsir_utils.settings import PAPER_RATES
 from unsir_utils.workshop import cases, models, rows, store, study
 
@@ -200,13 +199,6 @@ def test_the_table_has_means_their_spread_and_censored_times():
         ["tiny", "2", "Original", "82.0", "91.0", "0"],
         ["tiny", "2", "UNSIR", "undefined", "undefined", "undefined"],
     ]
-
-
-def test_the_table_stands_beside_the_papers(monkeypatch, tmp_path):
-    monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
-    ours = RECORDS.replace({"network": {"tiny": "ResNet18"}, "method": {"UNSIR": "UNSIR (paper's rates)"}})
-    table = Results("01_cifar10", "smoke").with_paper("cifar10", ours[paper_table.CELLS], paper_table.summary(ours, 5))
-    assert table["paper A_Dr (%)"].tolist() == ["77.86", "71.06", "", ""]  # known for one forgotten class alone
 
 
 def test_only_runs_that_have_a_time_can_be_past_the_cap():

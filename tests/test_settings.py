@@ -9,10 +9,16 @@ from tiny import convnet, floats, pixels
 from torch import nn
 
 from unsir_utils import metrics, noise
+from unsir_utils.audit.recovered import logit_recovered, prototype_recovered
+from unsir_utils.audit.relearning import relearned
+from unsir_utils.audit.what_is_left import Look
 from unsir_utils.data.sets import CIFAR10_MEAN, CIFAR10_STD, Data
 from unsir_utils.engine.training import parameter_groups
 from unsir_utils.impair import impair
 from unsir_utils.methods import baselines, forget_set, one_shot, passes, zero_glance
+from unsir_utils.methods.piled_up import piled_up
+from unsir_utils.own import choose
+from unsir_utils.own.forgetting import forget
 from unsir_utils.repair import repair
 from unsir_utils.unsir import released, two_passes, unsir
 from unsir_utils.workshop import store, study
@@ -87,6 +93,13 @@ DEFAULTS = {
     forget_set.bad_teacher: {"share": 0.3, "epochs": 1, "lr": 1e-4, "batch_size": 256, "seed": 0},  # A
     one_shot.ssd: {"alpha": 10.0, "dampening": 1.0, "batch_size": 64},  # A
     one_shot.svd_projection: {"alpha_retain": 1e3, "alpha_forget": 30.0, "images": 900, "patches": 10_000, "seed": 0},  # A
+    piled_up: {"impair_lr": 0.02, "repair_lr": 0.01, "copies": 20, "batch_size": 256, "seed": 0},  # NB
+    forget: {"forgotten": (), "held_out_forget": None, "look": False, "noise": None, "budget": 5.0, "retain_per_class": 300,
+             "batch_size": None, "seed": 0},  # ours
+    Look: {"per_class": 200, "lost": 0.02, "shots": 10, "steps": 30, "lr": 0.01, "seed": 0},  # ours
+    relearned: {"lost": 0.02, "steps": 30, "lr": 0.01, "batch_size": 100, "seed": 0},  # ours
+    logit_recovered: {"lost": 0.02},  # ours
+    prototype_recovered: {"lost": 0.02, "draws": 10, "seed": 0},  # ours
     study.Scenario: {"retain_per_class": 1000, "seed": 0},  # NB
     study.METHODS["Blank images"].ready: {"noise_per_class": 256},  # as many as UNSIR's
     store.Recipe: {"training": "onecycle", "lr": 0.05, "batch_size": 64, "weights": None, "head_factor": 1.0, "left_out": (),
@@ -98,6 +111,22 @@ DEFAULTS = {
 def test_defaults_are_the_papers_settings(function):
     parameters = inspect.signature(function).parameters.values()
     assert {p.name: p.default for p in parameters if p.default is not p.empty} == DEFAULTS[function]
+
+
+# Of these the docstring of `choose` tells what came.
+CHOICE = {
+    "RATES": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
+    "REPAIR": 0.1,
+    "HEAD_FACTOR": 30.0,
+    "FORGOTTEN": -4.0,
+    "STAND_INS": 16,
+    "LEARNED": {"steps": 40, "lr": 0.1, "penalty": 1e-4},
+    "CARRIED": {"steps": 20, "stride": 0.05, "target": 3.0},
+}
+
+
+def test_the_choice_of_rates_is_by_the_numbers_that_were_measured():
+    assert {name: getattr(choose, name) for name in CHOICE} == CHOICE
 
 
 def test_the_released_recipe_is_the_notebooks():

@@ -55,6 +55,7 @@ def run_all_and_save(path) -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_what_is_committed_is_what_the_filter_gives(path):
+    nbformat.validate(nbformat.read(path, as_version=4))
     assert strip.stripped(path.read_text()) == path.read_text()
 
 

@@ -162,6 +162,14 @@ def test_both_relearn_times_start_from_the_seed_of_the_scenario(monkeypatch):
     assert seeds == [7, 7]
 
 
+def test_the_watched_images_are_shared_among_the_forget_classes(tiny, monkeypatch):
+    watched = []
+    for name in ("relearn_epochs", "relearn_steps"):
+        monkeypatch.setattr(metrics, name, lambda _, __, train, forget, **___: watched.append(forget.labels.tolist()))
+    study.relearn(tiny.original, tiny, **RELEARNING)
+    assert [sorted(labels) for labels in watched] == [[1, 1, 2, 2]] * 2
+
+
 def test_the_relearn_time_of_the_masked_model_is_that_of_the_bare_network(tiny):
     network, _ = study.apply("NegGrad", tiny, lr=0.02, epochs=2, batch_size=8)
     settings = RELEARNING | {"cap": 40, "lr": 0.05, "per_epoch": 40}
@@ -193,7 +201,11 @@ def test_a_scenario_parts_its_training_data(tiny):
     assert set(tiny.retain.labels.tolist()) == {0, 3} and set(tiny.forget_set.labels.tolist()) == {1, 2}
     assert len(tiny.retain) + len(tiny.forget_set) == len(tiny.loaded.train)
     assert tiny.retain_subset.labels.bincount().tolist() == [5, 0, 0, 5]
-    assert 0 <= tiny.accuracy <= 100
+
+
+def test_the_accuracy_is_the_originals_on_the_whole_test_set(tiny, monkeypatch):
+    monkeypatch.setattr(metrics, "evaluate", lambda model, samples: (0.0, [model, samples]))
+    assert tiny.accuracy == [tiny.original, tiny.loaded.test]
 
 
 def test_an_unknown_method_is_answered_with_the_known_ones(tiny):

@@ -9,10 +9,10 @@ from unsir_utils.report import compare, publish, readme, summary
 ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "no maps\nmore", "traceback": ["..."] * 40}
 
 
-def notebook(path, *outputs, seconds=2.0):
+def notebook(path, *outputs):
     path.parent.mkdir(parents=True, exist_ok=True)
     cell = {"cell_type": "code", "id": "a", "execution_count": 1, "metadata": {}, "outputs": list(outputs), "source": ""}
-    about = {"cells": [cell], "metadata": {"unsir": {"seconds": seconds}}, "nbformat": 4, "nbformat_minor": 5}
+    about = {"cells": [cell], "metadata": {"unsir": {"seconds": 2.0}}, "nbformat": 4, "nbformat_minor": 5}
     path.write_text(json.dumps(about))
 
 

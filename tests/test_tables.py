@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import tiny
 import torch
+from PIL import Image
 
 from unsir_utils.data.paths import read_yaml
 from unsir_utils.report import gather, paper
@@ -101,11 +102,13 @@ def test_undefined_numbers_are_saved_as_null(book, undefined):
     assert (back["good"], back["one"], back["several"]) == (1.0, None, [1.0, None])
 
 
-def test_a_figure_is_png_and_pdf_with_the_profile_in_it(book):
+def test_a_figure_is_png_and_pdf_with_the_profile_and_what_is_drawn_in_it(book):
     figure, _ = plt.subplots(figsize=(1, 1))
     book.figure(figure, "curve", alt="a curve")
-    assert (book.folder / "figures" / "07_tiny_curve.png").read_bytes().startswith(b"\x89PNG")
-    assert (book.folder / "figures" / "07_tiny_curve.pdf").read_bytes().startswith(b"%PDF")
+    with Image.open(book.folder / "figures" / "07_tiny_curve.png") as png:
+        assert png.format == "PNG" and png.info["Description"] == "a curve"
+    pdf = (book.folder / "figures" / "07_tiny_curve.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF") and b"/Subject (a curve)" in pdf
     assert [t.get_text() for t in figure.texts] == ["profile: smoke"]
     plt.close(figure)
 

@@ -12,9 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from unsir_utils import __main__ as entry
 from unsir_utils.data.paths import REPOSITORY
-from unsir_utils.own import choose, networks, terminal
+from unsir_utils.own import choose, forgetting, images, networks, terminal
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -85,6 +84,36 @@ def test_one_channel_and_its_statistics(place, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "net", lambda: grey)
     torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in grey.state_dict().items()}}, "grey.pt")
     assert terminal.main(asked(weights="grey.pt", grey=True, mean="0.5", std="0.25")) == 0
+    _, held = images.read_images("photos", 8, [0.5], [0.25], grey=True)
+    assert (held.mean, held.std) == ((0.5,), (0.25,)) and held.shape == (1, 8, 8)
+    assert held.images[:, 0, 0, 0].tolist() == [13, 17, 20, 40, 43, 47, 67, 70, 73]  # (80 class + 10 image + 40) / 3
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ({"budget": None}, {"look": False, "retain_per_class": 300, "batch_size": None, "budget": 5.0, "seed": 0}),
+        (
+            {"look": True, "retain_per_class": "7", "batch_size": "4", "budget": "2.5", "seed": "3"},
+            {"look": True, "retain_per_class": 7, "batch_size": 4, "budget": 2.5, "seed": 3},
+        ),
+    ],
+    ids=["defaults", "others"],
+)
+def test_every_option_reaches_forget(given, expected, place, monkeypatch):
+    calls = []
+
+    def noted(*arguments, **options):
+        calls.append((arguments, options))
+        raise ValueError("that is enough")
+
+    monkeypatch.setattr(forgetting, "forget", noted)
+    terminal.main(asked(mean="0.1 0.2 0.3", std="0.4 0.5 0.6", **given))
+    (((_, classes, retain, validation), options),) = calls
+    assert classes == ["bee"] and options.pop("held_out_forget").labels.tolist() == [1] * 3
+    assert [samples.labels.bincount().tolist() for samples in (retain, validation)] == [[12, 0, 12], [3, 0, 3]]
+    assert (retain.mean, retain.std) == (validation.mean, validation.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert options == expected
 
 
 @ANY
@@ -162,12 +191,36 @@ def test_what_cannot_be_done_is_said(changed, message, place, capsys):
     assert message in capsys.readouterr().err and not (place / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "key, prefix",
+    [
+        ("state_dict", "module."),
+        ("model_state_dict", "_orig_mod."),
+        ("model", "model."),
+        ("network", "model._orig_mod."),
+        ("net", "_orig_mod.module."),
+    ],
+)
+def test_weights_are_found_under_the_names_that_others_give_them(key, prefix, tmp_path):
+    saved, model = net(), tiny.convnet(3, seed=1)
+    wrapped = {f"{prefix}{name}": value for name, value in saved.state_dict().items()}
+    torch.save({"epoch": 3, key: wrapped}, tmp_path / "a.pt")
+    networks.load_weights(model, tmp_path / "a.pt")
+    assert tiny.same_weights(model, saved)
+
+
+def test_a_networks_own_names_stay_where_they_look_like_a_wrappers(tmp_path):
+    saved, model = (nn.ModuleDict({"model": tiny.convnet(3, seed=seed)}) for seed in (0, 1))
+    save_file(saved.state_dict(), tmp_path / "a.safetensors")
+    networks.load_weights(model, tmp_path / "a.safetensors")
+    assert tiny.same_weights(model, saved)
+
+
 def test_a_network_of_torchvisions_by_its_name():
     assert networks.build("squeezenet1_0", None, 3).classifier[1].out_channels == 3
 
 
 def test_the_help_says_what_goes_in_and_comes_out():
-    assert entry.__doc__ and "forget" in entry.__doc__
     command = [sys.executable, "-m", "unsir_utils", "forget", "--help"]
     said = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     assert all(word in said for word in ("FOLDER", "--network", "unlearned.safetensors", "Nothing is ever overwritten"))

@@ -201,6 +201,7 @@ HEADS = {
     "in place": (nn.Sequential(nn.ReLU(inplace=True), mlp(), nn.ReLU(inplace=True)), (6,), "1.2"),
     "transformer": (models.vit(K), (3, 32, 32), "heads.head"),
     "mobile": (models.mobilenet_v2(K), (3, 32, 32), "classifier.1"),
+    **{name: (models.build(name, K), (3, 8, 8), "head") for name in ("ResNet20", "ResNet20-B", "ResNet56")},
 }
 
 

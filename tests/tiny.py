@@ -46,10 +46,10 @@ def mlp(n_classes: int = K, seed: int = 0) -> nn.Module:
         return nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, n_classes))
 
 
-def sequence_net(n_classes: int = K, seed: int = 0) -> nn.Module:
+def sequence_net() -> nn.Module:
     """For sequences [n, 2, 5]."""
-    with seeded(seed):
-        return nn.Sequential(nn.Conv1d(2, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.Flatten(), nn.Linear(12, n_classes))
+    with seeded(0):
+        return nn.Sequential(nn.Conv1d(2, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.Flatten(), nn.Linear(12, K))
 
 
 def half_frozen(n_classes: int = K) -> nn.Module:
@@ -63,10 +63,10 @@ def half_frozen(n_classes: int = K) -> nn.Module:
 class HeadFirst(nn.Module):
     """For vectors [n, 6]. Its head is declared first, and what is declared last never runs."""
 
-    def __init__(self, n_classes: int = K, seed: int = 0) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        with seeded(seed):
-            self.head, self.body, self.spare = nn.Linear(5, n_classes), nn.Linear(6, 5), nn.Linear(5, n_classes)
+        with seeded(0):
+            self.head, self.body, self.spare = nn.Linear(5, K), nn.Linear(6, 5), nn.Linear(5, K)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body(x).relu())
@@ -94,14 +94,14 @@ def floats(shape: tuple[int, ...], n: int = 21, n_classes: int = K, seed: int = 
         return Samples(2 * torch.randn(n_classes, *shape)[labels] + torch.randn(n, *shape), labels, n_classes)
 
 
-def pixels(n: int = 21, n_classes: int = K, seed: int = 0) -> Samples:
+def pixels(n: int = 21, seed: int = 0) -> Samples:
     with seeded(seed):
         images = torch.randint(0, 256, (n, 3, 8, 8), dtype=torch.uint8)
-    return Samples(images, torch.arange(n) % n_classes, n_classes, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
+    return Samples(images, torch.arange(n) % K, K, (0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
 
 
-def fitted(model: nn.Module, samples: Samples, steps: int = 60, lr: float = 0.02) -> nn.Module:
-    optimiser = torch.optim.Adam(model.parameters(), lr=lr)
+def fitted(model: nn.Module, samples: Samples, steps: int = 60) -> nn.Module:
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(steps):
         optimiser.zero_grad()
         nn.functional.cross_entropy(model(samples.inputs()), samples.labels).backward()

@@ -52,13 +52,14 @@ UNITS = [  # the first that fits a column's name, or a number's; a column of wor
     (r"^(retain_per_class|noise_per_class|copies|batch_size|pictured|candidate|round|start|against|asked)$", KEY),
     (r"^(rates|pair|after request)$", KEY),
     (r"^(paper\b|answer$|options$|source$|environment|seconds|controls$|measured$|noise$|forgotten$|margin$)", IGNORED),
+    (r"^(relearned|linear probe|nearest class mean|logit recovered|row from)\b", POINTS),  # recalls, in %
     (r"relearn", PASSES),
     (r"\(%\)|, %$|\(points\)|A_D[rf]|^class \d|accuracy|^belief|^ours$|^difference$", POINTS),
     (r"\blr$|_lr$|\brate\b|pair(?!s)", RATE),
     (r"times", RELATIVE),
-    (r"passes$|^steps$|images$|^seeds|replicates|^rounds?$|^chosen$|^pairs$", EXACT),
+    (r"passes$|passes, |^steps$|images$|^seeds|replicates|^rounds?$|^chosen$|^pairs$", EXACT),
     (r"share|entropy|cosine|, 95 %$|^distance from|^TV|^tv_|^differ_|^p\b|^empty", PROBABILITY),
-    (r"true class|predicted class|^to Retrain's", PROBABILITY),
+    (r"true class|predicted class|^to Retrain's|^told by|^members by|AUC|^Jensen|CKA|^position$", PROBABILITY),
     (r"", RELATIVE),
 ]
 NUMBER = r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
