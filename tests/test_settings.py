@@ -1,4 +1,4 @@
-"""The settings of the paper and of the code that it descends from, as literals, against every default argument."""
+"""The settings of the paper and of the code that it descends from, as literals, against default arguments."""
 
 import inspect
 import sys
