@@ -119,7 +119,9 @@ class Trained:
 
 
 def trained(recipe: Recipe, data: Data, folder: Path | None = None) -> Trained:
-    """The model of this recipe on this data, trained now if it never was; on the data's device. folder: not the store's.
+    """The model of this recipe on this data, trained now if it never was; on the data's device.
+
+    folder: another than the store's, for a model that no kept case rests on.
 
     A stored file that fails its checksum is set aside under a name that ends in .damaged, with a warning, and the
     model is trained again. The folder need not be writable for a model that is finished. Raises OSError, with what to do,
