@@ -100,3 +100,8 @@ def test_the_names_that_people_import_are_functions_whatever_was_imported_before
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(ImportError, match="forget_all"):
         from unsir_utils import forget_all  # noqa: F401
+
+
+def test_every_folder_is_installed():
+    """pip install without -e takes the folders that are packages."""
+    assert [f.parent for f in FILES if not (f.parent / "__init__.py").exists()] == []

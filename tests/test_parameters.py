@@ -171,7 +171,7 @@ def test_the_profiles_own_values_pass_and_are_no_change(path, profile):
 
 
 @EACH
-@pytest.mark.parametrize("profile", ["laptop", "paper"])
+@pytest.mark.parametrize("profile", ["laptop", "paper", "bench"])
 def test_values_of_profiles_on_real_data_pass(path, profile, monkeypatch):
     monkeypatch.setattr(parameters, "_data", lambda value: {})  # nothing is read
     values = profiles.parameters(path.stem, profile) | {"profile": profile}

@@ -48,13 +48,14 @@ def test_the_data_are_named_by_what_load_takes(profile, notebook, values):
 
 
 @EACH
-def test_only_how_little_varies_the_heads_rate(profile, notebook, values):
+def test_rates_are_in_range_and_only_how_little_varies_the_heads(profile, notebook, values):
     pairs = values.get("rates", [])
     if notebook == "02_cifar100":
         pairs = [pair for network in values["recipes"] for pair in pairs[network]]
     own = {"head_factor"} if notebook == "15_how_little" else set()
     for rates in [r for r in pairs if isinstance(r, dict)]:
         assert set(rates) - {"impair_lr", "repair_lr"} == own
+        assert 0 < rates["impair_lr"] < 10 and 0 < rates["repair_lr"] < 10
         assert rates.get("head_factor", 1) >= 1
 
 
