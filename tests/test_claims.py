@@ -285,6 +285,28 @@ def test_a_choice_lands_where_the_class_is_gone_and_the_rest_is_kept(a_df, a_dr,
     assert the([test], 0, 0) == [a_df] * 6 and the([test], 0, 1) == [90 - a_dr] * 6
 
 
+def scattered(more: float) -> pd.DataFrame:
+    """Two recipes, three networks each: what Fisher keeps more than shuffled at 1e-6; at 1e-7 it keeps all."""
+    rows = [
+        (recipe, m, n, n, alpha, 60.0 + n + (more if m == "Fisher" and alpha == 1e-6 else 50.0 if m == "Fisher" else 0.0))
+        for recipe in ("one-cycle", "released")
+        for m in ("Fisher", "Fisher, shuffled", "Fisher, no information")
+        for n in range(3)
+        for alpha in (1e-6, 1e-7)
+    ]
+    return records("recipe method trained seed alpha A_Dr", *rows)
+
+
+@pytest.mark.parametrize("more, verdict", [(2.0, HOLDS), (0.0, FAILS), (1.1, UNDECIDED), (NAN, UNDEFINED)])
+def test_fisher_spares_what_is_needed_where_it_keeps_more_than_shuffled(more, verdict):
+    tests = claims.spared(scattered(more), 1e-6, claims.Step(A_Dr=0.25))
+    assert [test.tested for test in tests] == [
+        f"what the retain data need is spared ({r})" for r in ("one-cycle", "released")
+    ]
+    assert the(tests) == pytest.approx([more] * 3, nan_ok=True)
+    assert [line["verdict"] for line in judge(tests)] == [verdict] * 2
+
+
 def test_healing_is_the_gain_after_the_first_pass():
     rows = [
         ("paper's rates", m, s, n, 60.0 + n * (1 + s), 0.0)
@@ -430,6 +452,7 @@ STEPPED = {
     "stays_near": lambda f: [claims.stays_near(f, "", STEP)],
     "presets": lambda f: claims.presets(f.assign(settings=None, place="here"), STEP),
     "slips": lambda f: claims.slips(switched(0.0), images=25, classes=17),
+    "spared": lambda _: claims.spared(scattered(0.0), 1e-6, STEP),
 }
 
 

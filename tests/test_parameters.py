@@ -132,6 +132,8 @@ OFF_THE_GRID = [
     ),
     ("18_what_is_left", {"sweep_replicates": [[2, 0]]}, r"network 2 is none of those in replicates, \[0\]"),
     ("18_what_is_left", {"retrainings": [1, 0]}, "0 is the seed of an original"),
+    ("21_fisher_forgetting", {"fisher_alphas": [0.1]}, "1e-06 must be in it"),
+    ("21_fisher_forgetting", {"recipes": {"ViT": {"epochs": 1}}}, "ViT: no BatchNorm follows a convolution"),
 ]
 
 

@@ -45,6 +45,7 @@ class Slips:
 
 PAPER = Settings()
 RELEASED = Slips()
+FISHER_ALPHA = 1e-6  # of Fisher forgetting, in its authors' code
 PAPER_RATES = {"impair_lr": PAPER.impair_lr, "repair_lr": PAPER.repair_lr}
 # Chosen by 15_how_little in profile laptop (real CIFAR-10, ResNet18 by the released recipe, one class), by its search on
 # validation data of two networks and four requests; results/laptop/tables/15_how_little_confirmed.md shows a third network.

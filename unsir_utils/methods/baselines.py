@@ -18,8 +18,11 @@ from ..engine.forward import logits_of
 from ..engine.samples import Samples
 from ..engine.state import seeded, with_gradients
 from ..engine.training import head
+from ..settings import FISHER_ALPHA
 from .fisher import fisher_information, method_for
 from .passes import run_passes
+
+MOST, MOST_OF_HEAD = 1e3, 1e2  # Fisher forgetting: the inverse of the information counts as no more than this
 
 
 def finetune(
@@ -67,16 +70,16 @@ def fisher_forgetting(
     retain: Samples,
     forget: Iterable[int],
     *,
-    alpha: float = 1e-6,
+    alpha: float = FISHER_ALPHA,
     information: Mapping[str, Tensor] | None = None,
     seed: int = 0,
 ) -> nn.Module:
     """Adds Gaussian noise to every weight that is not frozen, the more the less the retain data need it.
 
     Variance of a weight: alpha / (F + 1e-8), F its Fisher information on `retain`, or `information` where that is at hand
-    already (see `fisher_information`), with 1 / (F + 1e-8) clamped to 1e3 (to 1e2 in the output layer); averaged over a
-    weight's inputs; ten times as large in the output layer (`training.head`) and for vectors (biases, BatchNorm). A forget
-    class's output row gets mean 0 and variance 1e-4, before that factor of ten.
+    already (see `fisher_information`), with 1 / (F + 1e-8) clamped to MOST (MOST_OF_HEAD in the output layer); averaged
+    over a weight's inputs; ten times as large in the output layer (`training.head`) and for vectors (biases, BatchNorm). A
+    forget class's output row gets mean 0 and variance 1e-4, before that factor of ten.
 
     Source: Golatkar et al. (2020), as in their public code.
     """
@@ -98,7 +101,7 @@ def fisher_forgetting(
 
 
 def _posterior(weight: Tensor, information: Tensor, forget: list[int], head: bool, alpha: float) -> tuple[Tensor, Tensor]:
-    variance = alpha * (1 / (information + 1e-8)).clamp(max=1e2 if head else 1e3)
+    variance = alpha * (1 / (information + 1e-8)).clamp(max=MOST_OF_HEAD if head else MOST)
     if weight.dim() > 1:
         variance = variance.mean(dim=1, keepdim=True).expand_as(weight).clone()
     mean = weight.clone()

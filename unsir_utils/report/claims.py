@@ -420,6 +420,17 @@ def slips(records: pd.DataFrame, images: int, classes: int) -> list[Test]:
     return tests
 
 
+def spared(records: pd.DataFrame, alpha: float, step: Step = NO_STEP) -> list[Test]:
+    """Question O, a test for each recipe. records: recipe (its name), method, alpha, trained, seed, A_Dr."""
+    tests = []
+    for recipe, part in records[records.alpha == alpha].groupby("recipe", sort=False):
+        more = values(part, "A_Dr", method="Fisher") - values(part, "A_Dr", method="Fisher, shuffled")
+        bound, what = claims()["O"]["threshold"], "A_Dr more than with the information shuffled"
+        found = Criterion(what, more, "at least", bound, "points", step=step.A_Dr)
+        tests.append(Test("O", f"what the retain data need is spared ({recipe})", [found]))
+    return tests
+
+
 # The frontier: what each condition reaches at its own best pair of rates
 
 PAIR = ["impair_lr", "repair_lr"]

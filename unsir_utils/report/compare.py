@@ -48,7 +48,7 @@ POINTS, PROBABILITY, RELATIVE, PASSES = Unit(2, 20), Unit(0.03, 0.3), Unit(0, 0,
 EXACT, RATE = Unit(0, 0), Unit(0, 1, decades=True)
 KEY, IGNORED = "key", "ignored"
 UNITS = [  # the first that fits a column's name, or a number's; a column of words is a key
-    (r"^(seed|trained|step|passes|image|layer|share|penalty|λ|class|claim|tested|network|#forget|n_forget)$", KEY),
+    (r"^(seed|trained|step|passes|image|layer|share|penalty|alpha|λ|class|claim|tested|network|#forget|n_forget)$", KEY),
     (r"^(retain_per_class|noise_per_class|copies|batch_size|pictured|candidate|round|start|against|asked)$", KEY),
     (r"^(rates|pair|after request)$", KEY),
     (r"^(paper\b|answer$|options$|source$|environment|seconds|controls$|measured$|noise$|forgotten$|margin$)", IGNORED),

@@ -43,6 +43,9 @@ METHOD_STYLE = _Styles(
         "FineTune": ("#2B93CF", "v"),
         "NegGrad": ("#888888", "^"),
         "Fisher": ("#CC79A7", "P"),
+        "Fisher, shuffled": ("#5254A3", "x"),
+        "Fisher, no information": ("#637939", "d"),
+        "Fisher, larger weights": ("#D55E00", "o"),
         "Masked logits": ("#8C6D31", "X"),
         "Released": ("#7F3C8D", "p"),
         # Today's methods, a colour for each access.
@@ -296,23 +299,24 @@ def level_lines(axis: Axes, records: pd.DataFrame, method: str) -> None:
 
 
 def change_lines(axis: Axes, changes: Mapping[tuple[str, str], pd.Series], bound: float, step: float) -> None:
-    """A row a name, the first on top: how many points each metric changed, its mean with the 95 % t interval, a dot a seed.
+    """A row a name, the first on top: how many points it moved what is measured, the mean with the 95 % t interval, a dot a
+    seed.
 
-    changes: by name and metric (A_Dr, A_Df), points by seed as `claims.values` gives them; a name whose changes are empty is
-    told to be not run, an undefined change is not drawn. bound: the band from -bound to bound is grey; step: see
-    `judge.interval`.
+    changes: by name and what is measured (A_Dr, A_Df; at most two, the first filled), points by seed as `claims.values`
+    gives them; a name whose changes are empty is told to be not run, an undefined change is not drawn. bound: the band from
+    -bound to bound is grey; step: see `judge.interval`.
     """
-    names = list(dict.fromkeys(name for name, _ in changes))
+    names, (first, *_) = (list(dict.fromkeys(key)) for key in zip(*changes, strict=True))
     axis.axvspan(-bound, bound, color="0.92", zorder=0)
-    for (name, metric), values in changes.items():
-        found, retain = interval(values, step=step), metric == "A_Dr"
+    for (name, measured), values in changes.items():
+        found, filled = interval(values, step=step), measured == first
         if np.isnan(found.mean):
             continue
-        y, colour = names.index(name) + (-0.15 if retain else 0.15), RETAIN if retain else FORGET
+        y, colour = names.index(name) + (-0.15 if filled else 0.15), RETAIN if filled else FORGET
         axis.plot(values, [y] * len(values), ".", color="0.35", markersize=4, zorder=3)
         axis.errorbar(
             found.mean, y, xerr=found.mean - found.low if found.n > 1 else None, color=colour, capsize=2, markersize=5,
-            marker="o" if retain else "s", markerfacecolor=colour if retain else "white", label=metric,
+            marker="o" if filled else "s", markerfacecolor=colour if filled else "white", label=measured,
         )  # fmt: skip
     for name in set(names) - {name for (name, _), values in changes.items() if len(values)}:
         axis.text(0, names.index(name), "not run", ha="center", va="center", fontsize=7, color="0.4")

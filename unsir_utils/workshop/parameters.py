@@ -11,8 +11,9 @@ from typing import Any
 from ..audit.what_is_left import Look
 from ..data.sets import Data, load
 from ..engine import checks
-from ..settings import PAPER_RATES, Settings
+from ..settings import FISHER_ALPHA, PAPER_RATES, Settings
 from . import models
+from .fisher_parts import enlarged
 from .profiles import NOTEBOOKS, profiles, types
 from .provenance import load_once
 from .store import Recipe
@@ -416,6 +417,14 @@ def _of_several(values: dict) -> None:
         raise ValueError("it names one network, but each is held against another: name two or more")
 
 
+def _enlargeable(values: dict) -> None:
+    for name, recipe in values["recipes"].items():
+        try:
+            enlarged(models.build(recipe.get("architecture", name), 2), values["larger"])
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+
+
 IMPAIR, REPAIR = PAPER_RATES.values()
 TOGETHER: dict[str, list[tuple[str, Callable[[dict], None]]]] = {  # what one parameter must be beside the others
     "01_cifar10": [
@@ -443,4 +452,8 @@ TOGETHER: dict[str, list[tuple[str, Callable[[dict], None]]]] = {  # what one pa
     "16_does_the_noise_matter": [("requests", _of_different_sizes)],
     "17_benchmark": [("rates", lambda values: _pairs([values["rates"]], {})), ("relearning", _in_epochs)],
     "18_what_is_left": [("sweep_replicates", _of_an_original), ("retrainings", _of_no_original)],
+    "21_fisher_forgetting": [
+        ("recipes", _enlargeable),
+        ("fisher_alphas", _holds("fisher_alphas", lambda _: [FISHER_ALPHA], "its authors' alpha, which the verdict is on")),
+    ],
 }
