@@ -45,6 +45,8 @@ NONE, ALL = torch.zeros(2, 2, dtype=torch.bool), torch.ones(2, 2, dtype=torch.bo
         ("inner weights", ALL, set()),
         ("inner weights at zero", torch.tensor([[True, True], [False, False]]), set()),
         ("inner weights without information", torch.tensor([[True, False], [True, False]]), set()),
+        ("kernels of quiet channels", NONE, set()),
+        ("BatchNorm of quiet channels", NONE, set()),
     ],
 )
 def test_the_parts_of_a_network_by_hand(part, body, others):
@@ -54,7 +56,22 @@ def test_the_parts_of_a_network_by_hand(part, body, others):
 
 
 def test_every_part_is_known_by_hand():
-    assert len(fisher_parts.PARTS) == 6  # as many as the test above has
+    assert len(fisher_parts.PARTS) == 8  # as many as the test above has
+    with pytest.raises(ValueError, match="choose one of everything, last layer"):
+        fisher_parts.masks("head", SMALL, INFORMATION, torch.randn(2, 2))
+
+
+def test_quiet_channels_are_those_of_next_to_no_stored_variance():
+    body = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Conv2d(2, 3, 1), nn.Flatten(), nn.Linear(3, 2))
+    body[1].running_var.copy_(torch.tensor([0.9e-3, 1.1e-3]))
+    information = {name: torch.ones_like(p) for name, p in body.named_parameters()}
+
+    def found(part):
+        masks = fisher_parts.masks(part, body, information, torch.randn(2, 1, 1, 1))
+        return {name: mask.flatten().tolist() for name, mask in masks.items() if mask.any()}
+
+    assert found("kernels of quiet channels") == {"0.weight": [True, False]}
+    assert found("BatchNorm of quiet channels") == {"1.weight": [True, False], "1.bias": [True, False]}
 
 
 def test_noise_is_confined_to_what_is_reached():
@@ -136,6 +153,6 @@ def test_the_anatomy_of_a_network():
     channels = [m.num_features for m in s.original.modules() if isinstance(m, nn.BatchNorm2d)]
     assert found["recipe"] == "short" and found["accuracy"] == s.accuracy
     assert found["at zero"] == pytest.approx(100 * kernels[0].numel() / sum(k.numel() for k in kernels), abs=0.1)
-    assert found["channels off"] == pytest.approx(100 * channels[0] / sum(channels))
+    assert found["quiet channels"] == pytest.approx(100 * channels[0] / sum(channels))
     assert 0 <= found["without information"] <= found["at the cap"] <= 100
     assert found["median size"] > 0

@@ -15,11 +15,14 @@ from ..engine.training import head
 from ..methods.baselines import MOST, fisher_forgetting
 from ..methods.fisher import fisher_information, method_for
 from ..metrics import retain_forget_accuracy
+from ..settings import FISHER_ALPHA
 from .provenance import machine
 from .store import Trained
 from .study import Scenario, scenario
 
 AT_ZERO = 1e-6  # a weight smaller than this counts as zero
+# A channel is quiet where BatchNorm's stored variance is less than what the most noise on one weight brings by itself.
+QUIET = FISHER_ALPHA * MOST
 PARTS = (  # inner weights: the kernels and weight matrices before the last layer
     "everything",
     "last layer",
@@ -27,6 +30,8 @@ PARTS = (  # inner weights: the kernels and weight matrices before the last laye
     "inner weights",
     "inner weights at zero",
     "inner weights without information",
+    "kernels of quiet channels",
+    "BatchNorm of quiet channels",
 )
 Information = dict[str, Tensor]  # by parameter name, each of its shape
 
@@ -69,17 +74,16 @@ def anatomy(per_class: int, setting: dict[str, Any], **request: Any) -> list[dic
     """A case: what Fisher forgetting finds in a network. Arguments: as of `noised`.
 
     accuracy: in % on the test set. at zero, without information, at the cap: shares of the inner weights, in % (see PARTS;
-    the cap: MOST). median size: of the inner weights that have information. channels off: BatchNorm's channels whose stored
-    variance is below its epsilon, in %.
+    the cap: MOST). median size: of the inner weights that have information. quiet channels: of those that BatchNorm
+    follows, in % (see QUIET).
     """
     s = scenario(**request)
     model, information = _measured(s, s.network, per_class, 1.0, machine())
     inner = inner_weights(model, s.retain.inputs(slice(0, 2)))
     weights, known = (torch.cat([of[name].flatten() for name in inner]) for of in (inner, information))
-    norms = [layer for layer in model.modules() if isinstance(layer, nn.BatchNorm2d)]
-    off = torch.cat([cast(Tensor, norm.running_var) < norm.eps for norm in norms])
     shares = {"at zero": weights.abs() < AT_ZERO, "without information": known == 0, "at the cap": known <= 1 / MOST}
-    found = {name: 100 * share.double().mean().item() for name, share in {**shares, "channels off": off}.items()}
+    shares["quiet channels"] = torch.cat([quiet(norm) for _, norm in normalised(model)])
+    found = {name: 100 * share.double().mean().item() for name, share in shares.items()}
     return [{**setting, "accuracy": s.accuracy, **found, "median size": weights[known > 0].abs().median().item()}]
 
 
@@ -96,19 +100,51 @@ def inner_weights(model: nn.Module, x: Tensor) -> dict[str, Tensor]:
     return {name: p.detach() for name, p in model.named_parameters() if p.dim() > 1 and id(p) not in last}
 
 
+def normalised(model: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    """Each convolution that a BatchNorm follows, and that BatchNorm."""
+    layers = [layer for layer in model.modules() if isinstance(layer, (nn.Conv2d, nn.BatchNorm2d))]
+    return [
+        (a, b)
+        for a, b in zip(layers, layers[1:], strict=False)
+        if isinstance(a, nn.Conv2d) and isinstance(b, nn.BatchNorm2d)
+    ]
+
+
+def quiet(norm: nn.BatchNorm2d) -> Tensor:
+    """Which channels are quiet, bool [channels]; see QUIET."""
+    return cast(Tensor, norm.running_var) < QUIET
+
+
 def masks(part: str, model: nn.Module, information: Information, x: Tensor) -> dict[str, Tensor]:
     """By parameter name, which entries belong to one of PARTS. x: as for `inner_weights`."""
     inner, last = inner_weights(model, x), {id(p) for p in head(model, x).parameters()}
+    of_kernels = {id(convolution.weight): quiet(norm) for convolution, norm in normalised(model)}
+    of_norms = {id(p): quiet(norm) for _, norm in normalised(model) for p in norm.parameters()}
 
-    def mask(name: str, weight: Tensor) -> Tensor:
-        whole = {"everything": True, "inner weights": name in inner, "last layer": id(weight) in last}
-        whole["BatchNorm and biases"] = not (whole["inner weights"] or whole["last layer"])
-        if part in whole:
-            return torch.full_like(weight, whole[part], dtype=torch.bool)
-        own = weight.abs() < AT_ZERO if part == "inner weights at zero" else information[name] == 0
-        return own & whole["inner weights"]
+    def mask(name: str, weight: Tensor) -> Tensor | bool:
+        match part:
+            case "everything":
+                return True
+            case "last layer":
+                return id(weight) in last
+            case "BatchNorm and biases":
+                return name not in inner and id(weight) not in last
+            case "inner weights":
+                return name in inner
+            case "inner weights at zero":
+                return name in inner and weight.abs() < AT_ZERO
+            case "inner weights without information":
+                return name in inner and information[name] == 0
+            case "kernels of quiet channels":
+                return id(weight) in of_kernels and of_kernels[id(weight)].view(-1, 1, 1, 1)
+            case "BatchNorm of quiet channels":
+                return id(weight) in of_norms and of_norms[id(weight)]
+        raise ValueError(f"unknown part {part!r}: choose one of {', '.join(PARTS)}")
 
-    return {name: mask(name, weight) for name, weight in model.named_parameters()}
+    return {
+        name: torch.as_tensor(mask(name, weight), device=weight.device).expand_as(weight)
+        for name, weight in model.named_parameters()
+    }
 
 
 @torch.no_grad()
@@ -128,8 +164,7 @@ def enlarged(model: nn.Module, factor: float) -> nn.Module:
     answer may move by as little). Raises ValueError for another factor than 1 where no BatchNorm follows a convolution.
     """
     model = copy.deepcopy(model)
-    layers = [layer for layer in model.modules() if isinstance(layer, (nn.Conv2d, nn.BatchNorm2d))]
-    pairs = [(a, b) for a, b in zip(layers, layers[1:], strict=False) if (type(a), type(b)) == (nn.Conv2d, nn.BatchNorm2d)]
+    pairs = normalised(model)
     if factor != 1 and not pairs:
         raise ValueError(
             "no BatchNorm follows a convolution, so larger weights would answer otherwise: take another network"

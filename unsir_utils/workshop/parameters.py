@@ -420,7 +420,7 @@ def _of_several(values: dict) -> None:
 def _enlargeable(values: dict) -> None:
     for name, recipe in values["recipes"].items():
         try:
-            enlarged(models.build(recipe.get("architecture", name), 2), values["larger"])
+            enlarged(models.build(recipe.get("architecture", name), 2), 2.0)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
 
