@@ -12,6 +12,7 @@ from unsir_utils.report.judge import FAILS, HOLDS, NOT_THE_NOISE, UNDECIDED, UND
 
 NAN = math.nan
 UNSIR, BARE = "UNSIR (paper's rates)", "No noise (paper's rates)"
+STEP = claims.Step(A_Dr=0.25, A_Df=4.0)
 
 
 def records(columns: str, *rows: tuple) -> pd.DataFrame:
@@ -285,26 +286,40 @@ def test_a_choice_lands_where_the_class_is_gone_and_the_rest_is_kept(a_df, a_dr,
     assert the([test], 0, 0) == [a_df] * 6 and the([test], 0, 1) == [90 - a_dr] * 6
 
 
-def scattered(more: float) -> pd.DataFrame:
+def scattered(more: float, before: float = 90.0) -> list:
     """Two recipes, three networks each: what Fisher keeps more than shuffled at 1e-6; at 1e-7 it keeps all."""
+    both = ("one-cycle", "released")
     rows = [
         (recipe, m, n, n, alpha, 60.0 + n + (more if m == "Fisher" and alpha == 1e-6 else 50.0 if m == "Fisher" else 0.0))
-        for recipe in ("one-cycle", "released")
+        for recipe in both
         for m in ("Fisher", "Fisher, shuffled", "Fisher, no information")
         for n in range(3)
         for alpha in (1e-6, 1e-7)
     ]
-    return records("recipe method trained seed alpha A_Dr", *rows)
+    parts = [
+        (recipe, part, alone, n, n, before + n if (part, alone) == ("everything", False) else 0.0)
+        for recipe in both
+        for part in ("everything", "last layer")
+        for alone in (True, False)
+        for n in range(3)
+    ]
+    parts = records("recipe part alone trained seed A_Dr", *parts)
+    return claims.spared(records("recipe method trained seed alpha A_Dr", *rows), parts, 1e-6, STEP)
 
 
 @pytest.mark.parametrize("more, verdict", [(2.0, HOLDS), (0.0, FAILS), (1.1, UNDECIDED), (NAN, UNDEFINED)])
 def test_fisher_spares_what_is_needed_where_it_keeps_more_than_shuffled(more, verdict):
-    tests = claims.spared(scattered(more), 1e-6, claims.Step(A_Dr=0.25))
-    assert [test.tested for test in tests] == [
-        f"what the retain data need is spared ({r})" for r in ("one-cycle", "released")
-    ]
+    tests, spared = scattered(more), "what the retain data need is spared"
+    assert [test.tested for test in tests] == [f"{spared} (one-cycle)", f"{spared} (released)"]
     assert the(tests) == pytest.approx([more] * 3, nan_ok=True)
     assert [line["verdict"] for line in judge(tests)] == [verdict] * 2
+
+
+def test_where_shuffled_noise_takes_nothing_there_is_nothing_to_spare():
+    found = judge(scattered(0.0, before=60.9))
+    assert [line["verdict"] for line in found] == [UNDEFINED] * 2
+    assert found[0]["measured"] == "shuffled, the noise takes 0.9 points of A_Dr: nothing to spare"
+    assert judge(scattered(0.0, before=61.1))[0]["verdict"] == FAILS
 
 
 def test_healing_is_the_gain_after_the_first_pass():
@@ -439,7 +454,6 @@ def test_one_image_weighs_less_in_the_accuracy_of_more_of_them():
 
 
 EVERYWHERE = {column: NAN for column in "rates order asked share penalty passes".split()} | {"access": "retain subset"}
-STEP = claims.Step(A_Dr=0.25, A_Df=4.0)
 STEPPED = {
     "in_turn": lambda f: claims.in_turn(f, 3, STEP),
     "small_share": lambda f: claims.small_share(f, 0.1, STEP),
@@ -452,7 +466,7 @@ STEPPED = {
     "stays_near": lambda f: [claims.stays_near(f, "", STEP)],
     "presets": lambda f: claims.presets(f.assign(settings=None, place="here"), STEP),
     "slips": lambda f: claims.slips(switched(0.0), images=25, classes=17),
-    "spared": lambda _: claims.spared(scattered(0.0), 1e-6, STEP),
+    "spared": lambda _: scattered(0.0),
 }
 
 

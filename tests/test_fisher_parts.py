@@ -5,6 +5,7 @@ from torch import nn
 
 from unsir_utils.engine.state import seeded
 from unsir_utils.methods.baselines import fisher_forgetting
+from unsir_utils.methods.fisher import fisher_information
 from unsir_utils.workshop import fisher_parts, models
 from unsir_utils.workshop.study import scenario
 
@@ -14,7 +15,7 @@ REQUEST = dict(
     forget=[0],
     seed=3,
 )
-ASKED = dict(method="Fisher", alpha=1e-6, per_class=2, factor=3.0, setting={"recipe": "short"})
+ASKED = dict(method="Fisher", alpha=2e-6, per_class=2, factor=3.0, setting={"recipe": "short"})
 
 
 class Small(nn.Module):
@@ -47,6 +48,7 @@ NONE, ALL = torch.zeros(2, 2, dtype=torch.bool), torch.ones(2, 2, dtype=torch.bo
         ("inner weights without information", torch.tensor([[True, False], [True, False]]), set()),
         ("kernels of quiet channels", NONE, set()),
         ("BatchNorm of quiet channels", NONE, set()),
+        ("quiet channels", NONE, set()),
     ],
 )
 def test_the_parts_of_a_network_by_hand(part, body, others):
@@ -56,7 +58,7 @@ def test_the_parts_of_a_network_by_hand(part, body, others):
 
 
 def test_every_part_is_known_by_hand():
-    assert len(fisher_parts.PARTS) == 8  # as many as the test above has
+    assert len(fisher_parts.PARTS) == 9  # as many as the test above has
     with pytest.raises(ValueError, match="choose one of everything, last layer"):
         fisher_parts.masks("head", SMALL, INFORMATION, torch.randn(2, 2))
 
@@ -72,6 +74,7 @@ def test_quiet_channels_are_those_of_next_to_no_stored_variance():
 
     assert found("kernels of quiet channels") == {"0.weight": [True, False]}
     assert found("BatchNorm of quiet channels") == {"1.weight": [True, False], "1.bias": [True, False]}
+    assert found("quiet channels") == found("kernels of quiet channels") | found("BatchNorm of quiet channels")
 
 
 def test_noise_is_confined_to_what_is_reached():
@@ -127,11 +130,19 @@ def test_a_case_is_fisher_forgetting_with_its_noise_in_one_place():
         return measured[0]
 
     sample = s.retain.draw(2, seed=3)
-    zeros = {name: torch.zeros_like(p) for name, p in s.original.named_parameters()}
-    assert same_weights(left(), fisher_forgetting(s.original, sample, s.forget, seed=3))
-    assert same_weights(left(alone=False), s.original)
-    uninformed = fisher_forgetting(s.original, sample, s.forget, information=zeros, seed=3)
-    assert same_weights(left("Fisher, no information"), uninformed)
+    known = fisher_information(s.original, sample)
+
+    def forgotten(information):
+        return fisher_forgetting(s.original, sample, s.forget, alpha=2e-6, information=information, seed=3)
+
+    louder = {name: 100 * f for name, f in known.items()}
+    assert same_weights(left(), forgotten(None)) and same_weights(left(alone=False), s.original)
+    told = {"": known, ", shuffled": fisher_parts.shuffled(known, 3), ", louder": louder}
+    told |= {", louder, shuffled": fisher_parts.shuffled(louder, 3)}
+    told |= {", no information": {name: torch.zeros_like(f) for name, f in known.items()}}
+    for name, information in told.items():
+        assert same_weights(left(f"Fisher{name}"), forgotten(information)), name
+    assert not same_weights(left("Fisher, shuffled"), left())
     assert same_weights(left("Fisher, larger weights", alone=False), fisher_parts.enlarged(s.original, 3.0))
     spared = left(part="last layer", alone=False)
     assert torch.equal(spared.head.weight, s.original.head.weight)
@@ -149,10 +160,17 @@ def test_the_anatomy_of_a_network():
         patch.setattr(fisher_parts, "scenario", lambda **_: s)
         (found,) = fisher_parts.anatomy(2, {"recipe": "short"}, **REQUEST)
     fisher_parts._measured.cache_clear()
-    kernels = [p for p in s.original.parameters() if p.dim() == 4]
+    known = fisher_information(s.original, s.retain.draw(2, seed=3))
+    kernels = {name: p.detach() for name, p in s.original.named_parameters() if p.dim() == 4}
+    w, f = (torch.cat([of[name].flatten() for name in kernels]) for of in (kernels, known))
     channels = [m.num_features for m in s.original.modules() if isinstance(m, nn.BatchNorm2d)]
-    assert found["recipe"] == "short" and found["accuracy"] == s.accuracy
-    assert found["at zero"] == pytest.approx(100 * kernels[0].numel() / sum(k.numel() for k in kernels), abs=0.1)
-    assert found["quiet channels"] == pytest.approx(100 * channels[0] / sum(channels))
-    assert 0 <= found["without information"] <= found["at the cap"] <= 100
-    assert found["median size"] > 0
+    assert found.pop("recipe") == "short"
+    assert found == {
+        "accuracy": s.accuracy,
+        "at zero": 100 * (w.abs() < 1e-6).double().mean(),
+        "without information": 100 * (f == 0).double().mean(),
+        "at the cap": 100 * (f <= 1e-3).double().mean(),
+        "median size": w[f > 0].abs().median(),
+        "quiet channels": pytest.approx(100 * channels[0] / sum(channels)),
+    }
+    assert 0 < found["at zero"] < 100 and found["without information"] < found["at the cap"]

@@ -46,6 +46,8 @@ METHOD_STYLE = _Styles(
         "Fisher, shuffled": ("#5254A3", "x"),
         "Fisher, no information": ("#637939", "d"),
         "Fisher, larger weights": ("#D55E00", "o"),
+        "Fisher, louder": ("#2B93CF", ">"),
+        "Fisher, louder, shuffled": ("#2B93CF", "<"),
         "Masked logits": ("#8C6D31", "X"),
         "Released": ("#7F3C8D", "p"),
         # Today's methods, a colour for each access.

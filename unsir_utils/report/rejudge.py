@@ -106,7 +106,7 @@ JUDGED: dict[str, Callable[[Records, dict], list[Test]]] = {
     "20_your_own_model": lambda read, p: claims.choice_lands(read("records")),
     "16_does_the_noise_matter": lambda read, p: claims.noise_matters(read("records"), *_size(p["data"])),
     "18_what_is_left": lambda read, p: claims.recoverable(read("records"), 100 / _forgotten(p)),
-    "21_fisher_forgetting": lambda read, p: claims.spared(read("records"), FISHER_ALPHA, _step(p)),
+    "21_fisher_forgetting": lambda read, p: claims.spared(read("records"), read("parts_records"), FISHER_ALPHA, _step(p)),
 }
 
 

@@ -21,7 +21,8 @@ from .store import Trained
 from .study import Scenario, scenario
 
 AT_ZERO = 1e-6  # a weight smaller than this counts as zero
-# A channel is quiet where BatchNorm's stored variance is less than what the most noise on one weight brings by itself.
+# A channel is quiet where BatchNorm's stored variance is below what the most noise on one weight brings at inputs of mean
+# square 1.
 QUIET = FISHER_ALPHA * MOST
 PARTS = (  # inner weights: the kernels and weight matrices before the last layer
     "everything",
@@ -32,6 +33,7 @@ PARTS = (  # inner weights: the kernels and weight matrices before the last laye
     "inner weights without information",
     "kernels of quiet channels",
     "BatchNorm of quiet channels",
+    "quiet channels",
 )
 Information = dict[str, Tensor]  # by parameter name, each of its shape
 
@@ -43,11 +45,14 @@ def shuffled(information: Information, seed: int) -> Information:
 
 
 ENLARGED = "Fisher, larger weights"
+LOUDER = 100.0  # times the information: the most noise is the same, and fewer weights get it
 METHODS: dict[str, Callable[[Information, int], Information]] = {  # what Fisher forgetting is told of the weights
     "Fisher": lambda information, _: information,
     "Fisher, shuffled": shuffled,
     "Fisher, no information": lambda information, _: {name: torch.zeros_like(f) for name, f in information.items()},
     ENLARGED: lambda information, _: information,
+    "Fisher, louder": lambda information, _: {name: LOUDER * f for name, f in information.items()},
+    "Fisher, louder, shuffled": lambda information, seed: shuffled({k: LOUDER * f for k, f in information.items()}, seed),
 }
 
 
@@ -118,7 +123,7 @@ def quiet(norm: nn.BatchNorm2d) -> Tensor:
 def masks(part: str, model: nn.Module, information: Information, x: Tensor) -> dict[str, Tensor]:
     """By parameter name, which entries belong to one of PARTS. x: as for `inner_weights`."""
     inner, last = inner_weights(model, x), {id(p) for p in head(model, x).parameters()}
-    of_kernels = {id(convolution.weight): quiet(norm) for convolution, norm in normalised(model)}
+    of_kernels = {id(kernel.weight): quiet(norm).view(-1, 1, 1, 1) for kernel, norm in normalised(model)}
     of_norms = {id(p): quiet(norm) for _, norm in normalised(model) for p in norm.parameters()}
 
     def mask(name: str, weight: Tensor) -> Tensor | bool:
@@ -136,9 +141,11 @@ def masks(part: str, model: nn.Module, information: Information, x: Tensor) -> d
             case "inner weights without information":
                 return name in inner and information[name] == 0
             case "kernels of quiet channels":
-                return id(weight) in of_kernels and of_kernels[id(weight)].view(-1, 1, 1, 1)
+                return of_kernels.get(id(weight), False)
             case "BatchNorm of quiet channels":
-                return id(weight) in of_norms and of_norms[id(weight)]
+                return of_norms.get(id(weight), False)
+            case "quiet channels":
+                return (of_kernels | of_norms).get(id(weight), False)
         raise ValueError(f"unknown part {part!r}: choose one of {', '.join(PARTS)}")
 
     return {
