@@ -252,7 +252,7 @@ def rewritten(function, old, new):
     [
         (study, "accuracies", "100 * hit[~gone]", "99 * hit[~gone]"),
         (metrics, "normalised_entropy", "min(1.0", "min(2.0"),
-        (baselines, "_posterior", "1e2 if head", "1e1 if head"),
+        (baselines, "_posterior", "MOST_OF_HEAD if head", "MOST if head"),
         (samples.Samples, "endless", "shuffled", "batches"),
         (training, "flush_tiny_weights", "TINY, 0", "TINY, 1"),
         (samples.Samples, "inputs", "div_(255)", "div_(256)"),
