@@ -191,12 +191,13 @@ def test_a_notebook_shows_the_sentence_alone(capsys):
     assert capsys.readouterr().out.strip() == "ParameterError: forget = 3: no"
 
 
-def test_tweaks_have_folders_of_their_own_and_the_parameters_in_them(tmp_path, monkeypatch):
+@pytest.mark.parametrize("profile", ["mine", "quick"])
+def test_tweaks_have_folders_of_their_own_and_the_parameters_in_them(profile, tmp_path, monkeypatch):
     monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path))
-    usual = own("00_start_here") | profiles.parameters("00_start_here", "mine")
+    usual = profiles.parameters("00_start_here", profile) | {"profile": profile}
     books = [Results.of("00_start_here", {**usual, **tweak}) for tweak in ({}, {"copies": 4}, {"copies": 4, "forget": [5]})]
-    assert books[0].folder == tmp_path / "mine" and len({book.folder for book in books}) == 3
-    assert books[1].folder.name.startswith("copies=4-") and books[1].folder.parent == tmp_path / "mine"
+    assert books[0].folder == tmp_path / profile and len({book.folder for book in books}) == 3
+    assert books[1].folder.name.startswith("copies=4-") and books[1].folder.parent == tmp_path / profile
     for book in books:
         said = book.closed(A_Dr_after=1.0).data
         assert book.folder.name in said and "results/quick/00_start_here.ipynb" in said

@@ -105,8 +105,11 @@ def test_an_override_beats_the_profile_and_the_profile_the_default(project, monk
         Path(target).write_bytes(Path(source).read_bytes())
 
     monkeypatch.setattr(papermill, "execute_notebook", execute)
-    for profile, overrides in [("quick", None), ("empty", None), ("huge", None), ("huge", {"steps": 5})]:
-        assert run.run(project / "notebooks" / "tiny.ipynb", profile, overrides).parent.name == profile
+    own = {"quick": project / "out" / "quick", "empty": project / "out" / "empty", "huge": project / "out" / "huge"}
+    for profile, folder in own.items():
+        assert run.run(project / "notebooks" / "tiny.ipynb", profile).parent == folder
+    apart = run.run(project / "notebooks" / "tiny.ipynb", "huge", {"steps": 5}).parent
+    assert apart.parent == own["huge"] and apart.name.startswith("steps=5-")
     assert [values.pop("profile") for values in given] == ["quick", "empty", "huge", "huge"]
     assert given == [{}, {}, {"steps": 99}, {"steps": 5}]
 
@@ -129,7 +132,7 @@ def test_a_copy_of_a_notebook_that_succeeds_is_kept(project):
     source = project / "notebooks" / "tiny.ipynb"
     before = source.read_bytes()
     copy = run.run(source, "huge", {"lr": 2})
-    assert copy == project / "out" / "huge" / "tiny.ipynb" and source.read_bytes() == before
+    assert copy.relative_to(project / "out" / "huge").match("lr=2-*/tiny.ipynb") and source.read_bytes() == before
     notebook = nbformat.read(copy, as_version=4)
     nbformat.validate(notebook)
     assert notebook.cells[-1].outputs[0].text == "huge [0, 1] 2 99\n"

@@ -41,7 +41,7 @@ class Results:
     def of(cls, notebook: str, variables: Mapping[str, Any]) -> Results:
         """Those of a notebook with these variables. Raises ParameterError for a parameter that cannot be meant.
 
-        What is changed in profile `mine` gets a folder of its own, runs/mine/<changes>.
+        What is changed from the profile gets a folder of its own, runs/<profile>/<changes>.
         """
         values = checked(notebook, variables)
         results = cls(notebook, values["profile"])

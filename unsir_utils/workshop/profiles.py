@@ -17,7 +17,7 @@ from ..data.paths import REPOSITORY, published_root, read_yaml, results_root
 NOTEBOOKS = REPOSITORY / "notebooks"
 PROFILES = NOTEBOOKS / "profiles"
 DEFAULT = "quick"  # the notebooks' own values
-MINE = "mine"  # the same, kept apart; for changes with -p, and what JupyterLab runs
+MINE = "mine"  # the same, kept apart: what JupyterLab runs
 
 
 def profiles() -> list[str]:
@@ -103,9 +103,9 @@ def changed(notebook: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def folder_of(notebook: str, values: dict[str, Any]) -> Path:
-    """Where a run of these values writes: runs/<profile>, and in `mine` a folder of its own for each set of changes."""
-    folder = results_root() / values["profile"]
-    own = changed(notebook, values) if values["profile"] == MINE else {}
+    """Where a run of these values writes: runs/<profile>, and there a folder of its own for each set of changes, which no
+    report gathers."""
+    folder, own = results_root() / values["profile"], changed(notebook, values)
     return folder / _name(own) if own else folder
 
 
