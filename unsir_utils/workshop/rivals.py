@@ -92,9 +92,10 @@ def _grid(**values: list) -> list[dict]:
     return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
 
 
-# What each method is tuned over on validation data, by `study.tuned`: eight trials for each, UNSIR's own included, since
-# two papers' tables differ by tens of points for one method by its rate alone. The authors' own setting, or ours where
-# they give none, is always among them; around it lie the rate, mostly, and what else decides how much is forgotten.
+# What each method is tuned over on validation data, by `study.tuned`: eight trials for each that has anything to set,
+# UNSIR included, since two papers' tables differ by tens of points for one method by its rate alone. The authors' own
+# setting, or ours where they give none, is always among them; around it lie the rate, mostly, and what else decides how
+# much is forgotten.
 GRIDS: dict[str, list[dict]] = {
     "FineTune": _grid(lr=[0.001, 0.01, 0.03, 0.1], epochs=[3, 10]),
     "NegGrad": _grid(lr=[1e-4, 3e-4, 0.001, 0.003], batchnorm=["train", "eval"]),
