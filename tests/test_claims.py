@@ -158,11 +158,12 @@ def test_a_diverged_network_is_not_one_that_was_never_relearned():
 def test_nearer_with_more_classes_compares_the_largest_with_the_smallest_request():
     rows = []
     for n, loss in ((1, 8.0), (2, 6.0), (4, 3.0)):
-        rows += [("R", n, "Original", 0, 80.0, 80.0)]
+        rows += [("R", n, "Original", 0, 80.0, 80.0), ("R", n, "Masked logits", 0, 80.0 + n, 0.0)]
         rows += [("R", n, m, s, 80.0 - loss + 0.1 * s * n, 0.0) for m in (UNSIR, BARE) for s in range(3)]
     frame = records("network n_forget method seed A_Dr A_Df", *rows)
     tests = [t for t in claims.tables(frame.assign(relearn_epochs=NAN), 20, 1000, 10) if "nearer" in t.tested]
     assert the(tests) == pytest.approx([-5.0, -5.3, -5.6])
+    assert "Masked logits holds" in judge(tests[:1])[0]["controls"], "no seed changes a mask: one record is all there is"
     assert not [t for t in claims.tables(frame[frame.n_forget < 4], 20, 1000, 10) if "nearer" in t.tested]
 
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -332,6 +333,10 @@ def test_of_rows_that_came_out_alike_the_worst_is_shown_and_of_two_halves_that_h
     (line,) = judge([OneTest("C", "both", [kept, rows[2]])])
     assert line["measured"] == "A_Df, 1 class: 0.2 [0.0, 0.4] %; A_Dr more: 5.0 [4.8, 5.2] points"
     assert line["holds if"] == "at most 1 %; at least 2 points"
+
+    less = replace(kept, without=by_seed(3.9, 4.0, 4.1))
+    (line,) = judge([OneTest("C", "both", [less, replace(rows[2], without=GONE)])])
+    assert line["the noise adds"] == "+0.0 [+0.0, +0.0] points; +1.0 [+1.0, +1.0] points", "of each, in the same order"
 
 
 @pytest.mark.parametrize(

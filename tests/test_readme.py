@@ -75,6 +75,7 @@ def test_a_part_of_the_paper_counts_its_rows_networks_and_seeds(tmp_path, monkey
     assert readme._measured("laptop", part | {"rows": [1]}) == "1 of 1 rows (forgetting 1): 1 network, 2 seeds"
     other = part | {"rows": [1], "instead": "on other data"}
     assert readme._measured("laptop", other) == "no; on other data, forgetting 1: 1 network, 2 seeds"
+    assert readme._measured("laptop", {"notebook": "01_x", "timed": "on one core"}) == "run: on one core"
     assert readme._measured("laptop", part | {"network": "C"}) == readme._measured("laptop", {"notebook": "02_y"}) == "no"
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -184,8 +183,7 @@ def trend(name: str, records: pd.DataFrame, methods: Sequence[str], step: float)
         return lost(many, method) - at(lost(few, method), lost(many, method))
 
     what = f"more A_Dr lost with {sizes[-1]} classes than with {sizes[0]}, {name}"
-    more = compared(what, change, methods, "at most", claims()[2]["trend"], step=step)
-    return [replace(more, beside={"Masked logits": change("Masked logits")})]
+    return [compared(what, change, methods, "at most", claims()[2]["trend"], step=step, told=["Masked logits"])]
 
 
 def relearning(what: str, records: pd.DataFrame, unsir: str, bare: str, cap: int) -> list[Criterion]:

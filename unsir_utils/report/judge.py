@@ -222,7 +222,7 @@ Finding = TypedDict(
         "criteria": str,  # how many came out how, where there are several
         "replicates": str,  # of all criteria; where they differ, how many have which
         "would decide": str,
-        "the noise adds": str,
+        "the noise adds": str,  # to each number of "measured"
         "controls": str,
         "noise needed": str,
         "verdict": str,
@@ -266,7 +266,7 @@ def _finding(test: Test, alpha: float) -> Finding:
         "criteria": ", ".join(f"{o} {n}" for o, n in counts.items()) if len(outcomes) > 1 else "",
         "replicates": _replicates(test.criteria),
         "would decide": c.would_decide(alpha) if c and not test.why_not else "",
-        "the noise adds": added_by_noise(c) if c else "",
+        "the noise adds": "; ".join(filter(None, map(added_by_noise, told))),
         "controls": "; ".join(f"{name} {outcome}" for name, outcome in {**same, **beside}.items()),
         "noise needed": needed,
         "verdict": NOT_THE_NOISE if as_well and verdict == HOLDS else verdict,

@@ -123,6 +123,8 @@ def _measured(profile: str, part: dict) -> str:
         return "no"
     records = pd.read_csv(file)
     but = f"; {part['but']}" if "but" in part else ""
+    if "timed" in part:
+        return f"run: {part['timed']}{but}"
     if "rows" not in part:
         return f"run: {how_many(records)}{but}"
     records = records[records.network == part["network"]]
