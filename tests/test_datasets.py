@@ -162,6 +162,9 @@ def test_the_transform_gets_arrays_too():
         ([(image(0), "cat")], {"n_classes": 3}, "pass names"),
         ([(image(0), torch.tensor([0, 1, 0]))], {"n_classes": 3}, "argmax"),
         ([(image(0), 0.5)], {"n_classes": 3}, "a whole number"),
+        ([(image(0), None)], {"n_classes": 3}, "a label is None: expected a whole number"),
+        ([(image(0), float("nan"))], {"n_classes": 3}, "a label is nan: expected a whole number"),
+        ([(image(0), float("inf"))], {"n_classes": 3}, "a label is inf: expected a whole number"),
         ([image(0)], {"n_classes": 3}, "a row is a Tensor"),
         ([(image(0), 0), (torch.zeros(1, 3, 3), 0)], {"n_classes": 3}, r"image 1 is torch.float32 \[1, 3, 3\]"),
         ([{"pixels": 0, "label": 0}], {"n_classes": 3}, "a row has pixels, label"),
@@ -208,7 +211,49 @@ def test_labels_follow_their_names_where_a_class_is_gone():
 
 
 def test_other_words_for_as_many_classes_keep_their_numbers():
-    assert Samples.from_dataset(OfTwo(), names=["Biene", "Katze"]).labels.tolist() == [0, 1] * 4
+    with pytest.warns(UserWarning, match="taken in the same order: bee as Biene, cat as Katze"):
+        assert Samples.from_dataset(OfTwo(), names=["Biene", "Katze"]).labels.tolist() == [0, 1] * 4
+
+
+def test_capitals_make_no_other_name():
+    assert Samples.from_dataset(OfTwo(), names=["Cat", "Bee"]).labels.tolist() == [1, 0] * 4
+    assert Samples.from_dataset(OfTwo(), names=["Bee", "Cat", "cow"], without=["Cat"]).labels.tolist() == [0] * 4
+    with pytest.raises(ValueError, match="has the classes bee, which are not"):  # here they tell two classes apart
+        Samples.from_dataset(OfTwo(), names=["cat", "Cat"])
+
+
+class Renumbering(Dataset):
+    """Hands the labels of another dataset on as the network numbers them, without saying so."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, i: int):
+        row, label = self.dataset[i]
+        return row, label + 1
+
+
+def test_a_wrapper_may_have_numbered_the_labels_already():
+    wrapper = Renumbering(OfTwo())
+    for read in (Samples.from_dataset, lambda data, **options: Samples.from_loader(DataLoader(data, 3), **options)):
+        assert read(wrapper, names=NAMES).labels.tolist() == [1, 2] * 4
+        assert read(wrapper, names=NAMES, without=["cat"]).labels.tolist() == [1] * 4
+        with pytest.raises(ValueError, match="pass n_classes"):  # whose names they are is not known
+            read(wrapper)
+
+
+def test_a_stream_may_know_its_length():
+    class Stream(IterableDataset):
+        def __iter__(self):
+            return ((image(i), LABELS[i]) for i in range(8))
+
+        def __len__(self) -> int:
+            return 8
+
+    assert Samples.from_dataset(Stream(), 3).labels.tolist() == LABELS
 
 
 def test_labels_that_were_renumbered_on_the_way_out_are_the_networks():

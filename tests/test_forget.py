@@ -238,6 +238,7 @@ def test_forget_images_are_not_looked_at_unless_that_is_allowed(monkeypatch):
     assert any(1 in samples.labels for samples in seen)
 
 
+@ANY
 def test_the_goal_missed_is_warned_of(monkeypatch):
     retain, validation, held = parts(40)
     monkeypatch.setattr(forgetting, "margin", lambda *_: 3.0)
@@ -249,15 +250,125 @@ def test_the_goal_missed_is_warned_of(monkeypatch):
     monkeypatch.setattr(forgetting, "margin", lambda *_: -9.0)
     model = fitted(convnet(), floats(SHAPE, 40))
     monkeypatch.setattr(forgetting, "RATES", (1e-9,) * 7)
-    with pytest.warns(UserWarning, match="above 1 %, though the stand-ins say forgotten"):
+    with pytest.warns(UserWarning, match=r"above 1 % \(100.0 % of 1\), though the stand-ins say forgotten: let look=True"):
         forget(model, [1], retain, validation, held_out_forget=held, noise=False)
+
+
+def test_where_the_stand_ins_alone_say_that_a_class_is_left_images_are_to_decide():
+    record, of_all = {"forgotten": False, "margin": -3.0}, {"A_Dr": (90.0, 90.0)}
+    (told,) = forgetting._warnings([], record, of_all, {"bee": 0.5})
+    assert "the held-out images do not; let look=True decide" in told
+    (told,) = forgetting._warnings([], record, of_all, {"bee": 0.5, "cat": 1.5})
+    assert "give more retain images" in told
+
+
+def test_the_class_of_which_most_is_left_counts(trained):
+    """Of five images of one class all are right, of one of another none."""
+    images = floats(SHAPE, 80).only([1])[:5]
+    wrong = Samples(images.images[:1], torch.tensor([2]), K)
+    both = Samples(torch.cat([images.images, wrong.images]), torch.tensor([1] * 5 + [2]), K)
+    assert forgetting._most_left(trained, both) == 100.0
+    assert forgetting._most_left(trained, wrong) == 0.0
+
+
+@ANY
+def test_held_out_images_are_of_every_forget_class(trained):
+    _, _, held = parts()
+    samples = floats(SHAPE, 80)
+    retain, validation = samples.without([1, 2]), floats(SHAPE, 40).without([1, 2])
+    with pytest.raises(ValueError, match=r"held_out_forget has no image of the classes \[2\], of which look=True"):
+        forget(trained, [1, 2], retain, validation, held_out_forget=held, look=True)
+    with pytest.warns(UserWarning, match=r"no image of the classes \[2\]: A_Df says nothing of them"):
+        forget(trained, [1, 2], retain, validation, held_out_forget=held, noise=False)
+
+
+class Rounded(nn.Module):
+    """Its gradient by the images is zero, so that none can be carried to a class."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net(torch.round(x)) / 100
+
+
+@ANY
+def test_where_no_stand_in_is_of_its_class_only_images_can_decide(trained):
+    retain, validation, held = parts()
+    with pytest.raises(ValueError, match="no image could be made that the network takes for 1, .* with look=True"):
+        forget(Rounded(trained), [1], retain, validation, held_out_forget=held)
+    result = forget(Rounded(trained), [1], retain, validation, held_out_forget=held, look=True, noise=False)
+    assert result.tried[0]["A_Df"] >= 0
+
+
+@pytest.mark.parametrize(
+    "before, after, told", [(90.0, 92.0, False), (15.0, 16.0, True), (60.0, 71.0, True), (60.0, 69.0, False)]
+)
+def test_a_network_that_does_not_know_the_data_is_warned_of(before, after, told):
+    """Ten retain classes: below twice their chance, or much better after two passes."""
+    validation = Samples(torch.zeros(10, 1), torch.arange(10), 11)
+    request = forgetting._Request(None, [10], validation, validation, validation, None, False, 2, 1.0, 0)
+    found = forgetting._unknown_data(request, before, after)
+    assert len(found) == told and all("as if the network had not known these data" in text for text in found)
+
+
+class WithoutGradient(nn.Module):
+    """A linear probe: the body's outputs are constants to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.last = nn.Flatten(), nn.Linear(192, K)
+
+    def forward(self, x):
+        with torch.no_grad():
+            x = self.body(x).clone()
+        return self.last(x)
+
+
+def test_a_network_without_gradients_by_its_input_is_refused():
+    retain, validation, _ = parts(30)
+    with pytest.raises(ValueError, match="no gradient by its input .*: let all of it run with gradients"):
+        forget(WithoutGradient(), [1], retain, validation)
+
+
+class Masking(nn.Module):
+    """It makes a buffer with its first images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = convnet()
+        self.register_buffer("mask", None)
+
+    def forward(self, x):
+        if self.mask is None:
+            self.mask = torch.ones_like(x[:1])
+        return self.net(x * self.mask)
+
+
+@ANY
+def test_a_buffer_that_comes_with_the_first_images_costs_nothing():
+    retain, validation, _ = parts(30)
+    model = Masking()
+    assert forget(model, [1], retain, validation, noise=False).model.mask is not None and model.mask is None
+
+
+def test_validation_data_that_lack_a_name_are_named():
+    retain, validation, _ = parts(30)
+    fewer = Samples(
+        validation.images[validation.labels < 3], validation.labels[validation.labels < 3], 3, names=("a", "b", "c")
+    )
+    more = Samples(retain.images, retain.labels, K, names=["a", "b", "c", "d"])
+    assert more.names == ("a", "b", "c", "d")
+    with pytest.raises(ValueError, match="the validation data has the class none where the retain data has d"):
+        forget(convnet(), [1], more, fewer)
 
 
 @pytest.mark.parametrize(
     "after, said", [(88.6, []), (88.4, ["A_Dr fell by 1.6 points on the held-out images, more than 1.5"])]
 )
 def test_a_dr_may_fall_by_one_and_a_half_points(after, said):
-    found = forgetting._warnings([], {"forgotten": True, "margin": -5.0}, {"A_Dr": (90.0, after), "A_Df": (80.0, 1.0)})
+    found = forgetting._warnings([], {"forgotten": True, "margin": -5.0}, {"A_Dr": (90.0, after)}, {"bee": 1.0})
     assert [text.partition(":")[0] for text in found] == said
 
 
@@ -400,11 +511,11 @@ def test_what_cannot_be_done_is_said_before_any_work(make, changed, message, mon
 
 def test_what_is_odd_is_said_once_and_stands_in_the_report():
     """Not once a try; and where warnings are off, the report still tells."""
-    retain, validation, _ = parts(30)
+    retain, validation, held = parts(30)
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        model = Wrapped(convnet(), nn.Softmax(1))
-        report = forget(model, [1], retain.without([2]), validation, noise=False).report
+        model, real = Wrapped(convnet(), nn.Softmax(1)), dict(held_out_forget=held, look=True)
+        report = forget(model, [1], retain.without([2]), validation, noise=False, **real).report
     for text in ("gives probabilities: take the softmax off", r"has no sample of the classes [2]"):
         assert [text in str(w.message) for w in heard].count(True) == 1
         assert f"Warning: the {'model' if 'soft' in text else 'retain data'} {text}" in str(report)
@@ -441,10 +552,11 @@ def normalised(**options) -> nn.Module:
     ids=["in place", "no running statistics", "cumulative statistics", "double", "in train mode"],
 )
 def test_odd_networks_are_forgotten_from_as_well(make):
-    retain, validation, _ = parts(30)
+    retain, validation, held = parts(30)
     model = make()
     with untouched(model), torch.no_grad():
-        assert not same_weights(forget(model, [1], retain, validation, noise=False).model, model)
+        result = forget(model, [1], retain, validation, held_out_forget=held, look=True, noise=False)
+    assert not same_weights(result.model, model)
 
 
 @ANY
@@ -466,8 +578,9 @@ def test_what_is_compiled_or_cannot_be_copied_is_refused():
     class Scripted(torch.jit.ScriptModule):
         pass
 
-    with pytest.raises(ValueError, match="TorchScript"):
-        ready(Scripted())
+    for model in (Scripted(), nn.Sequential(nn.Linear(2, 2), Scripted())):
+        with pytest.raises(ValueError, match="TorchScript"):
+            ready(model)
     model = mlp()
     model.kept = model(torch.zeros(1, 6))
     with pytest.raises(ValueError, match="cannot be copied"):
@@ -496,8 +609,9 @@ def test_torchvisions_networks_as_they_are(name, monkeypatch):
     monkeypatch.setattr(forgetting, "next_try", lambda tried, _: None if tried else (True, 3))
     monkeypatch.setitem(forgetting.NOISE, "per_class", 2)
     monkeypatch.setitem(forgetting.NOISE, "steps", 1)
-    retain, validation, _ = parts(8, (3, 32, 32))
-    result = forget(NETWORKS[name](), [1], retain, validation, budget=50, retain_per_class=1)
+    retain, validation, held = parts(8, (3, 32, 32))
+    real = dict(held_out_forget=held, look=True)
+    result = forget(NETWORKS[name](), [1], retain, validation, budget=50, retain_per_class=1, **real)
     assert result.report.settings["head_factor"] == choose.HEAD_FACTOR and result.tried[0]["noise"]
 
 

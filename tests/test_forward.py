@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tiny import convnet, floats, mlp, same_weights, settings_of_cuda
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from unsir_utils.audit.gradcam import gradcam
 from unsir_utils.engine import checks, small_maps
@@ -193,6 +194,19 @@ def test_small_maps_give_what_the_convolution_gives(data):
     gradients = (torch.autograd.grad(y, leaves, g) for y in (found, expected))
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_gradient_checkpointing_goes_with_small_maps():
+    """It runs a part again in the backward pass, where the mode is off, and must find the same tensors."""
+    part = nn.Conv2d(2, 3, 3, padding=1)
+
+    def gradient(through) -> torch.Tensor:
+        x = torch.ones(1, 2, 2, 2, requires_grad=True)
+        with SmallMaps():
+            y = through(x).square().sum()
+        return torch.autograd.grad(y, x)[0]
+
+    torch.testing.assert_close(gradient(lambda x: checkpoint(part, x, use_reentrant=False)), gradient(part))
 
 
 def test_a_small_map_is_no_convolution_any_more(monkeypatch):

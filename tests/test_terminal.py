@@ -9,7 +9,7 @@ import pytest
 import tiny
 import torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save_file, save_model
 from torch import nn
 
 from unsir_utils.data.paths import REPOSITORY
@@ -83,10 +83,12 @@ def test_one_channel_and_its_statistics(place, monkeypatch):
     grey = nn.Sequential(nn.Conv2d(1, 3, 1), net())
     monkeypatch.setattr(sys.modules[__name__], "net", lambda: grey)
     torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in grey.state_dict().items()}}, "grey.pt")
-    assert terminal.main(asked(weights="grey.pt", grey=True, mean="0.5", std="0.25")) == 0
+    assert terminal.main(asked(weights="grey.pt", grey=True, mean="0.5", std="0.25", look=True)) == 0
     _, held = images.read_images("photos", 8, [0.5], [0.25], grey=True)
     assert (held.mean, held.std) == ((0.5,), (0.25,)) and held.shape == (1, 8, 8)
-    assert held.images[:, 0, 0, 0].tolist() == [13, 17, 20, 40, 43, 47, 67, 70, 73]  # (80 class + 10 image + 40) / 3
+    files = [place / "photos" / "val" / name / f"{i}.png" for name in CLASSES for i in range(3)]
+    expected = [Image.open(file).convert("L").getpixel((0, 0)) for file in files]  # Pillow weighs red, green and blue
+    assert held.images[:, 0, 0, 0].tolist() == expected and len(set(expected)) == 9
 
 
 @pytest.mark.parametrize(
@@ -214,6 +216,31 @@ def test_a_networks_own_names_stay_where_they_look_like_a_wrappers(tmp_path):
     save_file(saved.state_dict(), tmp_path / "a.safetensors")
     networks.load_weights(model, tmp_path / "a.safetensors")
     assert tiny.same_weights(model, saved)
+
+
+class Tied(nn.Module):
+    """One layer under two names."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.one = nn.Linear(2, 2)
+        self.other = self.one
+
+
+def test_tied_weights_are_loaded_from_what_holds_them_once(tmp_path):
+    saved, model = Tied(0), Tied(1)
+    save_model(saved, str(tmp_path / "a.safetensors"))
+    assert len(load_file(tmp_path / "a.safetensors")) == 2
+    networks.load_weights(model, tmp_path / "a.safetensors")
+    assert tiny.same_weights(model, saved) and model.other is model.one
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_any_work(place, capsys, monkeypatch):
+    monkeypatch.setattr(images, "read_images", lambda *_: pytest.fail("images were read"))
+    (place / "file").write_text("")
+    assert terminal.main(asked(out="file/out")) == 1
+    assert "file/out cannot be made (Not a directory): name a folder elsewhere" in capsys.readouterr().err
 
 
 def test_a_network_of_torchvisions_by_its_name():

@@ -491,3 +491,31 @@ def test_released_names_bad_input_before_its_noise_is_learned(monkeypatch, bad, 
     monkeypatch.setattr(F, "cross_entropy", lambda *_, **__: pytest.fail("work began"))
     with pytest.raises((ValueError, TypeError), match=message):
         released(**dict(model=convnet(), forget=[1], retain=retained()) | bad)
+
+
+class Keeping(nn.Module):
+    """It keeps its features, which cannot be copied while they belong to a graph."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.last = mlp(8), nn.Linear(8, K)
+
+    def forward(self, x):
+        self.features = self.net(x)
+        return self.last(self.features)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda model, retain: unsir(model, [1], retain, **QUICK, head_factor=2.0),
+        lambda model, retain: released(model, [1], retain, learned=3, copies=2, batch_size=8, head_factor=2.0),
+        lambda model, retain: impair(model, retain, None, batch_size=8, head_factor=2.0),
+        lambda model, retain: repair(model, retain, batch_size=8, head_factor=2.0),
+    ],
+    ids=["unsir", "released", "impair", "repair"],
+)
+def test_a_model_that_keeps_its_features_can_be_copied_afterwards(run):
+    model, retain = Keeping(), floats((6,), 21).without([1])
+    run(model, retain)
+    copy.deepcopy(model)

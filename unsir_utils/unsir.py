@@ -202,7 +202,7 @@ def _check_passes(model: nn.Module, retain: Samples, given: dict) -> None:
     checks.positive(**{name: given[name] for name in RATES if name in given})
     checks.trainable(model, retain, given.get("batch_size", 2))
     if given.get("head_factor", 1) != 1:
-        head(model, retain.inputs(slice(0, 2)))
+        head(copy.deepcopy(model), retain.inputs(slice(0, 2)))  # of a copy: what a model keeps of this pass cannot be copied
 
 
 def fast(model: nn.Module, forget: Iterable[int], retain: Samples, **settings) -> Unlearned:

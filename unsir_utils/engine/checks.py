@@ -102,7 +102,10 @@ def trainable(
 def unfrozen(model: nn.Module) -> None:
     """Raises ValueError unless some parameter may be trained."""
     if not any(p.requires_grad for p in model.parameters()):
-        raise ValueError("no parameter of the model requires a gradient: unfreeze some, as by model.requires_grad_(True)")
+        raise ValueError(
+            "no parameter of the model requires a gradient: unfreeze some, as by model.requires_grad_(True); a quantised "
+            "network has none, so take it as it was before"
+        )
 
 
 def retain_set(retain: Samples, forget: list[int], forgotten: Iterable[int] = ()) -> None:

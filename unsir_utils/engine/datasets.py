@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ def read_dataset(
     known, n, left_out = _about(dataset, n_classes, names, without, per_class)
     number = _numbering(dataset, known)
     labels = _known_labels(dataset)
-    if labels is None or not hasattr(dataset, "__getitem__"):
+    if labels is None or not _has_rows(dataset):
         pairs = (_pair(row) for row in _rows(dataset))
     else:  # no image is read but those that are kept
         kept = _kept(((i, number(label)) for i, label in enumerate(labels)), left_out, per_class, seed)
@@ -57,39 +58,59 @@ def read_loader(
 
 def names_of(dataset: Any) -> tuple[str, ...]:
     """The names of a dataset's classes, in the order of their numbers: torchvision's `classes`, Hugging Face's
-    `features`; those of a Subset's dataset; () where it has none."""
+    `features`; those of a Subset's dataset; () where it has none. Any other wrapper may number its labels anew."""
     features: Any = getattr(dataset, "features", None)
     for key in LABEL_KEYS if isinstance(features, Mapping) else ():
         if names := getattr(features.get(key), "names", None):
             return tuple(names)
     if names := getattr(dataset, "classes", None):
         return tuple(map(str, names))
-    return names_of(dataset.dataset) if hasattr(dataset, "dataset") else ()
+    return names_of(dataset.dataset) if _is_subset(dataset) else ()
+
+
+def _is_subset(dataset: Any) -> bool:
+    """As torch's, which leaves the labels as they are."""
+    return hasattr(dataset, "dataset") and hasattr(dataset, "indices")
 
 
 def label_number(label: Any, names: Sequence[str] = ()) -> int:
     """A label as a class number. Raises ValueError where it is neither a whole number nor one of the names."""
     if isinstance(label, str):
         return checks.number_of(label, names)
-    value = torch.as_tensor(label)
-    if value.numel() != 1 or value.is_complex() or value.item() != int(value.item()):
-        raise ValueError(f"a label is {label!r}: expected a whole number or a name; take the argmax of one-hot labels")
-    return int(value.item())
+    try:
+        value = torch.as_tensor(label).item()
+        if value == int(value):
+            return int(value)
+    except (TypeError, ValueError, RuntimeError, OverflowError):  # none, several, complex, nan, infinite
+        pass
+    raise ValueError(f"a label is {label!r}: expected a whole number or a name; take the argmax of one-hot labels")
 
 
 def _numbering(dataset: Any, known: tuple[str, ...]) -> Callable[[Any], int]:
     """A label as the number of the network's output: by its name, where the dataset numbers these names otherwise.
 
-    As many names that are all others are taken for other words, in the same order. Raises ValueError where only some are.
+    Capitals do not matter. As many names that are all others are taken for other words, in the same order, with a warning.
+    Raises ValueError where only some are.
     """
-    own = () if _target_transform(dataset) is not None else names_of(dataset)
-    strangers = sorted(set(own) - set(known))
-    if not (own and known) or own == known or len(strangers) == len(own) == len(known):
+    named = () if _target_transform(dataset) is not None else names_of(dataset)
+    own, asked = _alike(named), _alike(known)
+    strangers = [name for name, alike in zip(named, own, strict=True) if alike not in asked]
+    if not (own and asked) or own == asked:
+        return lambda label: label_number(label, known)
+    if len(strangers) == len(own) == len(known):
+        told = ", ".join(f"{one} as {other}" for one, other in list(zip(named, known, strict=True))[:5])
+        warnings.warn(f"the dataset has other names for its classes, taken in the same order: {told}", stacklevel=4)
         return lambda label: label_number(label, known)
     if strangers:
-        named = ", ".join(strangers)
-        raise ValueError(f"the dataset has the classes {named}, which are not among the names: {checks.choices(known)}")
-    return lambda label: known.index(own[label_number(label, own)])
+        told = ", ".join(sorted(strangers))
+        raise ValueError(f"the dataset has the classes {told}, which are not among the names: {checks.choices(known)}")
+    return lambda label: asked.index(own[label_number(label, named)])
+
+
+def _alike(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names without capitals, where that tells them apart as well."""
+    lower = tuple(name.casefold() for name in names)
+    return lower if len(set(lower)) == len(set(names)) else names
 
 
 def _row_as_listed(dataset: Any, i: int, c: int, number: Callable[[Any], int]) -> tuple[Any, Any]:
@@ -127,14 +148,14 @@ def _about(
 def _target_transform(dataset: Any) -> Any:
     """What changes its labels on the way out, or a Subset's dataset's."""
     own = getattr(dataset, "target_transform", None)
-    return _target_transform(dataset.dataset) if own is None and hasattr(dataset, "dataset") else own
+    return _target_transform(dataset.dataset) if own is None and _is_subset(dataset) else own
 
 
 def _known_labels(dataset: Any) -> Sequence | None:
     """The labels, where they can be had without reading an image."""
     if _target_transform(dataset) is not None:
         return None
-    if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):  # torch's Subset
+    if _is_subset(dataset):
         whole = _known_labels(dataset.dataset)
         return None if whole is None else [whole[i] for i in dataset.indices]
     for name in ("targets", "labels", "_labels"):  # of torchvision's
@@ -150,11 +171,16 @@ def _known_labels(dataset: Any) -> Sequence | None:
 
 def _rows(dataset: Any) -> Iterator[Any]:
     """A dataset of a known length is read by its indices: not every one ends its iteration."""
-    if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
+    if _has_rows(dataset) and hasattr(dataset, "__len__"):
         return (dataset[i] for i in range(len(dataset)))
     if isinstance(dataset, Iterable):
         return iter(dataset)
     raise ValueError(f"a {type(dataset).__name__} is no dataset: expected rows of (image, label), by index or in turn")
+
+
+def _has_rows(dataset: Any) -> bool:
+    """Whether it may be asked for one by its index."""
+    return hasattr(dataset, "__getitem__") and not isinstance(dataset, torch.utils.data.IterableDataset)
 
 
 def _pair(row: Any) -> tuple[Any, Any]:

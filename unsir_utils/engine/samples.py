@@ -42,6 +42,7 @@ class Samples:
         if len(self.images) != len(self.labels):
             raise ValueError(f"there are {len(self.images)} images but {len(self.labels)} labels: each image needs one")
         self._check_statistics()
+        object.__setattr__(self, "names", tuple(self.names))
         if self.names and (len(self.names) != self.n_classes or not all(isinstance(name, str) for name in self.names)):
             raise ValueError(f"names are {[*self.names]}: expected {self.n_classes} strings, one a class, or none")
 

@@ -39,7 +39,14 @@ def _is_small(x: Tensor, weight: Tensor, bias: Tensor | None, stride, padding, d
     if x.device.type != "cpu" or x.dim() != 4 or groups != 1 or isinstance(padding, str) or any(d != 1 for d in dilation):
         return False
     kernel = weight.shape[2:]
-    return math.prod(kernel) > 1 and 0 < math.prod(_output_size(x, kernel, stride, padding)) <= SMALL_MAP
+    small = math.prod(kernel) > 1 and 0 < math.prod(_output_size(x, kernel, stride, padding)) <= SMALL_MAP
+    return small and not _recomputed_later()
+
+
+def _recomputed_later() -> bool:
+    """Whether gradient checkpointing saves nothing of this pass and runs it again in the backward pass: outside of this
+    mode, where it would save other tensors."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
 
 
 def _output_size(x: Tensor, kernel, stride, padding) -> list[int]:

@@ -116,14 +116,21 @@ def log_odds(z: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def margin(model: nn.Module, signs: Sequence[Noise]) -> float:
-    """How sure the model is that stand-ins are of their class: the mean log-odds of a kind and class, the highest of all."""
-    found = []
+def margins(model: nn.Module, signs: Sequence[Noise]) -> dict[int, float]:
+    """How sure the model is that stand-ins are of their class: by class the mean log-odds of a kind, the higher of the two;
+    nan where one is."""
+    found: dict[int, list[Tensor]] = {}
     with mode(model, False):
         for kind in signs:
             odds = log_odds(forward(model, kind.images.clone()), kind.labels).double()  # it may work in place
-            found += [odds[kind.labels == c].mean() for c in kind.labels.unique()]
-    return torch.stack(found).max().item()  # nan where one is
+            for c in kind.labels.unique().tolist():
+                found.setdefault(c, []).append(odds[kind.labels == c].mean())
+    return {c: torch.stack(of_kinds).max().item() for c, of_kinds in found.items()}
+
+
+def margin(model: nn.Module, signs: Sequence[Noise]) -> float:
+    """The highest of `margins`."""
+    return torch.tensor([*margins(model, signs).values()], dtype=torch.float64).max().item()  # nan where one is
 
 
 @dataclass(frozen=True)

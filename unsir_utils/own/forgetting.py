@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -21,7 +22,19 @@ from ..engine.training import head
 from ..noise import Noise, learn_noise
 from ..settings import best_record
 from ..unsir import Unlearned, two_passes
-from .choose import FORGOTTEN, HEAD_FACTOR, RATES, REPAIR, TOLERATED, Try, batch_size_for, margin, next_try, stand_ins
+from .choose import (
+    FORGOTTEN,
+    HEAD_FACTOR,
+    RATES,
+    REPAIR,
+    TOLERATED,
+    Try,
+    batch_size_for,
+    margin,
+    margins,
+    next_try,
+    stand_ins,
+)
 from .networks import in_precision_of, of_log_probabilities, ready, unwrapped
 from .report import Report
 
@@ -29,6 +42,7 @@ NOISE: dict[str, Any] = {
     "per_class": 16,
     "steps": 20,
 }  # of learn_noise; its defaults cost more passes than all tries of a small retain set
+LEARNED_ANEW = 10.0  # points of A_Dr that two passes on a few images do not add to what a network knows already
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +76,8 @@ def forget(
     retain: training images of the other classes, of which `retain_per_class` of each are drawn for the passes.
     validation: images of the other classes that the network never saw; they choose and measure.
     forgotten: classes that were forgotten before, of which `retain` has none either.
-    held_out_forget: images of the forget classes, to report A_Df. With look=True they decide, too.
+    held_out_forget: images of the forget classes, to report A_Df. With look=True they decide, too, by the class of which
+        most is left.
     noise: with UNSIR's noise, without it (its two passes alone), or (None) whichever keeps more.
     budget: image passes in all, in runs of UNSIR on the retain subset; the measuring at the end is not counted.
 
@@ -77,9 +92,10 @@ def forget(
     to float32 and back. The data goes where the model is. A LogSoftmax at the end may stay. The paper's claims are about
     A_Dr and A_Df, and so is the choice: an A_Df of 0 does not say that the weights hold nothing of the class.
 
-    Raises ValueError before any work, as `unsir` does; and for TorchScript, a single output unit, a budget too small for a
-    try. Warns where the goal is missed: A_Df of at most 1 % at most 1.5 points of A_Dr below the original. Where every try
-    diverged, a copy of the network comes back as it was.
+    Raises ValueError before any work, as `unsir` does; and for TorchScript, a single output unit, a network without
+    gradients by its input, a budget too small for a try; unless look=True, where no image can be made that the network takes
+    for a forget class. Warns where the goal is missed (A_Df of at most 1 % at most 1.5 points of A_Dr below the original)
+    and where the network does not seem to know the data. Where every try diverged, a copy comes back as it was.
     """
     copied = ready(model)
     with warnings.catch_warnings(record=True) as heard:
@@ -154,6 +170,7 @@ def _request(
     batch_size = batch_size_for(subset) if batch_size is None else int(batch_size)
     checks.trainable(model, subset, batch_size)
     _finite(model, subset)
+    _differentiable(model, subset)
     checks.retain_set(retain, forget, checks.numbered(forgotten, retain.names))
     _like(retain, validation, "validation data")
     checks.samples_for(model, validation, "validation data")
@@ -165,6 +182,7 @@ def _request(
         _like(retain, held_out_forget, "held_out_forget")
         checks.samples_for(model, held_out_forget, "held_out_forget")
         _only_of(held_out_forget, forget, True, "held_out_forget")
+        _all_of(held_out_forget, forget, look)
     elif look:
         raise ValueError("look is True, but there are no images to look at: pass held_out_forget, or leave it out")
     watched = validation.draw(max(1, math.ceil(len(subset) / 2 / len(validation.labels.unique()))), seed)
@@ -179,12 +197,26 @@ def _finite(model: nn.Module, samples: Samples) -> None:
             raise ValueError("the model gives nan or infinite logits: it has diverged, or its weights are damaged")
 
 
+def _differentiable(model: nn.Module, samples: Samples) -> None:
+    """Raises ValueError unless the logits have a gradient by the inputs, which all images that are made need."""
+    x = samples.inputs(slice(0, 2)).float().requires_grad_()
+    try:
+        with mode(model, False):
+            torch.autograd.grad(forward(model, x.clone()).sum(), x)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the model gives no gradient by its input ({str(error).splitlines()[0]}): let all of it run with gradients, "
+            "without torch.no_grad, re-entrant checkpoints and quantised layers"
+        ) from error
+
+
 def _like(retain: Samples, samples: Samples, what: str) -> None:
     """Raises ValueError unless these are of the retain data's shape, of which a network may take any, and classes."""
     if len(samples) and samples.shape != retain.shape:
         raise ValueError(f"the {what} has images {[*samples.shape]}, the retain data {[*retain.shape]}: they must agree")
     if samples.names and retain.names and samples.names != retain.names:
-        one, other = next((a, b) for a, b in zip(samples.names, retain.names, strict=False) if a != b)
+        pairs = zip_longest(samples.names, retain.names, fillvalue="none")
+        one, other = next((a, b) for a, b in pairs if a != b)
         raise ValueError(f"the {what} has the class {one} where the retain data has {other}: pass both the same names=[...]")
 
 
@@ -194,6 +226,16 @@ def _only_of(samples: Samples, forget: list[int], wanted: bool, what: str) -> No
     if wrong := sorted(found - set(forget) if wanted else found & set(forget)):
         advice = f"only({forget})" if wanted else f"without({forget}), and the rest, if it may be used, as held_out_forget"
         raise ValueError(f"the {what} has images of the classes {wrong}: pass samples.{advice}")
+
+
+def _all_of(held_out_forget: Samples, forget: list[int], look: bool) -> None:
+    """Warns where a forget class has no image. Raises ValueError where these are to decide."""
+    if not (missing := sorted(set(forget) - set(held_out_forget.labels.tolist()))):
+        return
+    told = f"held_out_forget has no image of the classes {missing}"
+    if look:
+        raise ValueError(f"{told}, of which look=True is to decide, too: add some, or leave look out")
+    warnings.warn(f"{told}: A_Df says nothing of them", stacklevel=3)
 
 
 def _head_factor(model: nn.Module, retain: Samples) -> float:
@@ -222,8 +264,20 @@ class _Search:
         start = time.perf_counter()
         self.signs = stand_ins(request.model, request.forget, request.watched, request.seed)
         self.n_signs = sum(map(len, self.signs))
-        self.before = margin(request.model, self.signs)
+        self.before = self._before()
         self._count("stand-ins", sum(s.samples for s in self.signs) + self.n_signs, time.perf_counter() - start)
+
+    def _before(self) -> float:
+        """The original's margin. Raises ValueError where it does not take the stand-ins for their class, unless real images
+        decide."""
+        of_class = margins(self.request.model, self.signs)
+        doubtful = [self.request.names[c] for c, odds in of_class.items() if not odds > 0]
+        if doubtful and not self.request.look:
+            raise ValueError(
+                f"no image could be made that the network takes for {', '.join(doubtful)}, so that without images of it "
+                "nothing tells whether it is forgotten: pass some as held_out_forget, with look=True (in a terminal --look)"
+            )
+        return max(of_class.values())
 
     def run(self, noise: bool | None) -> None:
         while (step := next_try(self.tries, noise)) and self._affordable(step[0]):
@@ -278,7 +332,7 @@ class _Search:
         request = self.request
         found = {"A_Dr": _accuracy(model, request.watched), "margin": margin(model, self.signs)}
         if request.look and request.held_out_forget is not None:
-            found["A_Df"] = _accuracy(model, request.held_out_forget)
+            found["A_Df"] = _most_left(model, request.held_out_forget)
             return {**found, "forgotten": found["A_Df"] <= 1}
         return {**found, "forgotten": found["margin"] <= FORGOTTEN}
 
@@ -287,6 +341,11 @@ def _accuracy(model: nn.Module, samples: Samples) -> float:
     """In %; nan for a diverged network, which has forgotten nothing."""
     predicted = metrics.predictions(model, samples)
     return math.nan if (predicted < 0).any() else 100 * (predicted == samples.labels).double().mean().item()
+
+
+def _most_left(model: nn.Module, forget: Samples) -> float:
+    """The accuracy on the class of which most is left, in %; nan for a diverged network."""
+    return max(_accuracy(model, forget.only([c])) for c in forget.labels.unique().tolist())
 
 
 def _better(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -323,7 +382,9 @@ def _report(search: _Search, said: list[str]) -> Report:
         settings={**rates, **search.common, **used, "retain_images": len(request.subset)},
         passes={**search.passes, "measuring": looked_at},
         seconds=seconds,
-        warnings=said + _warnings(search.records, record, mean),
+        warnings=said
+        + _unknown_data(request, *mean["A_Dr"])
+        + _warnings(search.records, record, mean, _left(request, measured)),
         notes=_notes(request, search.records, record),
     )
 
@@ -345,18 +406,40 @@ def _by_class(request: _Request, measured: dict[str, list[Tensor]]) -> list[dict
     return rows
 
 
-def _warnings(records: list[dict[str, Any]], record: dict[str, Any], mean: dict[str, tuple[float, float]]) -> list[str]:
-    """Where the goal was missed."""
+def _left(request: _Request, measured: dict[str, list[Tensor]]) -> dict[str, float]:
+    """The accuracy on each forget class after, in %, by name; of none where none was measured."""
+    after = measured["A_Df"][1] if "A_Df" in measured else torch.empty(0)
+    return {request.names[c]: a for c, a in enumerate(after.tolist()) if not math.isnan(a)}
+
+
+def _unknown_data(request: _Request, before: float, after: float) -> list[str]:
+    """Whether the network, as it came, seems to have been trained on other data than these."""
+    chance = 100 / len(request.validation.labels.unique())
+    if before >= min(2 * chance, 50 + chance / 2) and after - before <= LEARNED_ANEW:
+        return []
+    return [
+        f"A_Dr was {before:.1f} % before and is {after:.1f} % now, as if the network had not known these data: are the "
+        "labels in the order of its outputs, the images normalised as in its training?"
+    ]
+
+
+def _warnings(
+    records: list[dict[str, Any]], record: dict[str, Any], mean: dict[str, tuple[float, float]], left: dict[str, float]
+) -> list[str]:
+    """Where the goal was missed. left: of `_left`."""
     found, lost = [], mean["A_Dr"][0] - mean["A_Dr"][1]
     more = "give more retain images or a larger budget"
+    still = {name: a_df for name, a_df in left.items() if a_df > 1}
     if math.isnan(record["margin"]):
         found.append(f"every try diverged, so that the network is returned as it was: {more}")
     elif not record["forgotten"]:
         highest = any(r["impair_lr"] == RATES[-1] for r in records)
         where, what = ("up to the highest rate", "give more retain images") if highest else ("within the budget", more)
+        what = "the stand-ins say so, the held-out images do not; let look=True decide" if left and not still else what
         found.append(f"no try {where} forgot; of all tries this one is nearest to it: {what}")
-    elif "A_Df" in mean and mean["A_Df"][1] > 1:
-        found.append(f"A_Df is {mean['A_Df'][1]:.1f} %, above 1 %, though the stand-ins say forgotten: let look=True decide")
+    elif still:
+        told = ", ".join(f"{a_df:.1f} % of {name}" for name, a_df in still.items())
+        found.append(f"A_Df is above 1 % ({told}), though the stand-ins say forgotten: let look=True decide")
     if lost > TOLERATED:
         found.append(f"A_Dr fell by {lost:.1f} points on the held-out images, more than {TOLERATED}: {more}")
     return found

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from ..data.folders import read_folder
@@ -34,8 +35,7 @@ def read_images(
     raw = read_folder(str(folder), image_size, names)
 
     def samples(images: Tensor, labels: Tensor) -> Samples:
-        one = images.float().mean(1, keepdim=True).round().to(images.dtype) if grey else images
-        return Samples(one, labels, len(raw.classes), mean, std, tuple(raw.classes))
+        return Samples(_grey(images) if grey else images, labels, len(raw.classes), mean, std, tuple(raw.classes))
 
     train, held = samples(*raw.train), raw.validation or raw.test
     if held is None:
@@ -46,6 +46,12 @@ def read_images(
         )
         return cut(train, TEST_SHARE)
     return train, samples(*held)
+
+
+def _grey(images: Tensor) -> Tensor:
+    """[n, 3, height, width] in one channel, as Pillow and torchvision weigh red, green and blue."""
+    weights = torch.tensor([19595, 38470, 7471]).view(3, 1, 1)
+    return torch.stack([((image * weights).sum(0, keepdim=True) + 2**15 >> 16).to(torch.uint8) for image in images])
 
 
 def _statistics(

@@ -30,10 +30,10 @@ def ready(model: nn.Module) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ValueError(f"the model is a {type(model).__name__}: expected a torch.nn.Module, with its weights loaded")
     model = unwrapped(model)
-    if isinstance(model, torch.jit.ScriptModule):
+    if any(isinstance(layer, torch.jit.ScriptModule) for layer in model.modules()):
         raise ValueError(
-            "the model is TorchScript, whose compiled code may have fixed it in eval mode and cannot be looked into for its "
-            "layers: build it from its Python class and load its state_dict()"
+            "the model, or a part of it, is TorchScript, whose compiled code may have fixed it in eval mode and cannot be "
+            "looked into for its layers: build it from its Python class and load its state_dict()"
         )
     dtypes = {p.dtype for p in model.parameters() if p.is_floating_point()}
     if len(dtypes) > 1:
@@ -51,10 +51,12 @@ def ready(model: nn.Module) -> nn.Module:
 
 
 def in_precision_of(model: nn.Module, copied: nn.Module) -> nn.Module:
-    """`copied` with each weight and buffer in the precision that it has in `model`."""
-    for kind in (nn.Module.parameters, nn.Module.buffers):
-        for own, theirs in zip(kind(model), kind(copied), strict=True):
-            theirs.data = theirs.data.to(own.dtype)
+    """`copied` with each weight and buffer in the precision that it has in `model`; one that only came to be with the first
+    forward pass stays as it is."""
+    own = dict([*model.named_parameters(), *model.named_buffers()])
+    for name, theirs in [*copied.named_parameters(), *copied.named_buffers()]:
+        if name in own:
+            theirs.data = theirs.data.to(own[name].dtype)
     return copied
 
 
@@ -123,9 +125,16 @@ def load_weights(model: nn.Module, path: Path) -> None:
     while prefix := _wrapper(found, model):
         found = {key.removeprefix(prefix): value for key, value in found.items()}
     try:
-        model.load_state_dict(found)
+        model.load_state_dict(found | _tied(found, model))
     except RuntimeError as error:
         raise ValueError(f"{path} holds the weights of another network: {error}") from error
+
+
+def _tied(found: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:
+    """The weights that the model has under several names and a checkpoint, as safetensors', under one of them."""
+    own = model.state_dict(keep_vars=True)
+    known = {id(own[name]): value for name, value in found.items() if name in own}
+    return {name: known[id(tensor)] for name, tensor in own.items() if name not in found and id(tensor) in known}
 
 
 def _wrapper(found: dict[str, torch.Tensor], model: nn.Module) -> str | None:

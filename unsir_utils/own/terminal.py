@@ -6,7 +6,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ EPILOG = """\
 FOLDER holds one sub-folder of images a class, or train/ and val/ (or test/) that do. Classes are numbered in the order of
 their names, as torchvision's ImageFolder does. val/ (else test/, else a fifth of each class) is held out: rates are chosen
 and accuracies measured there. The passes see train/ without the classes to forget, and so does the choice: their held-out
-images only say at the end what came of it. With --look they decide.
+images only say at the end what came of it. With --look they decide. Images are read upright, laid on white where they are
+transparent, and brought to 8 bits a channel. ImageFolder does none of it: heed this where such images trained the network.
 
 OUT is a new folder: unlearned.safetensors, report.json, report.md. Nothing is ever overwritten.
 
@@ -69,15 +71,33 @@ def _forget(asked: argparse.Namespace) -> None:
     from ..engine import precision
     from .images import read_images
 
-    if asked.out.exists():
-        raise ValueError(f"{asked.out} is there already: name a new folder, nothing is overwritten")
     device = precision.device(asked.device)
-    train, held_out = read_images(asked.folder, asked.image_size, asked.mean, asked.std, asked.grey, asked.names)
-    model = _network(asked, train.n_classes).to(device)
-    found = _unlearned(model, asked, train, held_out)
-    _write(found, asked, held_out.names)
+    if not asked.weights.is_file():
+        raise ValueError(f"no file {asked.weights}: expected a checkpoint, .safetensors or what torch.save wrote")
+    with _new_folder(asked.out):
+        train, held_out = read_images(asked.folder, asked.image_size, asked.mean, asked.std, asked.grey, asked.names)
+        model = _network(asked, train.n_classes).to(device)
+        found = _unlearned(model, asked, train, held_out)
+        _write(found, asked, held_out.names)
     print(found.report)
     print(f"\nWritten: {asked.out}/unlearned.safetensors, report.json, report.md")
+
+
+@contextmanager
+def _new_folder(path: Path) -> Iterator[None]:
+    """Made before any work, so that what cannot be written is said at once; gone again where the work fails."""
+    try:
+        path.mkdir(parents=True)
+    except FileExistsError as error:
+        raise ValueError(f"{path} is there already: name a new folder, nothing is overwritten") from error
+    except OSError as error:
+        raise ValueError(f"{path} cannot be made ({error.strerror}): name a folder elsewhere") from error
+    try:
+        yield
+    except BaseException:
+        if not any(path.iterdir()):
+            path.rmdir()
+        raise
 
 
 def _network(asked: argparse.Namespace, n_classes: int) -> Any:
@@ -103,7 +123,6 @@ def _unlearned(model: Any, asked: argparse.Namespace, train: Any, held_out: Any)
 def _write(found: Any, asked: argparse.Namespace, names: tuple[str, ...]) -> None:
     from safetensors.torch import save_model
 
-    asked.out.mkdir(parents=True)  # fails where it has come to be meanwhile
     save_model(found.model.cpu(), str(asked.out / "unlearned.safetensors"))
     about = {"network": asked.network, "weights": str(asked.weights), "classes": list(names), **found.report.as_dict()}
     (asked.out / "report.json").write_text(json.dumps(about, indent=1))
