@@ -21,6 +21,7 @@ from unsir_utils.own import choose, forgetting
 from unsir_utils.own.choose import RATES, Try, carried, learned, log_odds, margin, next_try, stand_ins
 from unsir_utils.own.networks import ready
 from unsir_utils.own.report import Report
+from unsir_utils.own.request import Request
 
 SHAPE = (3, 8, 8)
 ANY = pytest.mark.filterwarnings("ignore:no try:UserWarning", "ignore:A_D:UserWarning")
@@ -308,7 +309,7 @@ def test_where_no_stand_in_is_of_its_class_only_images_can_decide(trained):
 def test_a_network_that_does_not_know_the_data_is_warned_of(before, after, told):
     """Ten retain classes: below twice their chance, or much better after two passes."""
     validation = Samples(torch.zeros(10, 1), torch.arange(10), 11)
-    request = forgetting._Request(None, [10], validation, validation, validation, None, False, 2, 1.0, 0)
+    request = Request(None, [10], validation, validation, validation, None, False, 2, 1.0, 0)
     found = forgetting._unknown_data(request, before, after)
     assert len(found) == told and all("as if the network had not known these data" in text for text in found)
 
