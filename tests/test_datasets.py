@@ -218,8 +218,10 @@ def test_other_words_for_as_many_classes_keep_their_numbers():
 def test_capitals_make_no_other_name():
     assert Samples.from_dataset(OfTwo(), names=["Cat", "Bee"]).labels.tolist() == [1, 0] * 4
     assert Samples.from_dataset(OfTwo(), names=["Bee", "Cat", "cow"], without=["Cat"]).labels.tolist() == [0] * 4
-    with pytest.raises(ValueError, match="has the classes bee, which are not"):  # here they tell two classes apart
-        Samples.from_dataset(OfTwo(), names=["cat", "Cat"])
+    both_cases = Pairs(classes=["A", "B", "a"])
+    assert Samples.from_dataset(both_cases, names=["B", "A", "a", "b"]).labels.tolist() == [2, 1, 0, 0, 1, 2, 1, 1]
+    upper = Pairs(classes=["C", "A", "B"])  # names that only capitals tell apart are the network's
+    assert Samples.from_dataset(upper, names=["c", "b", "a", "A", "B", "C"]).labels.tolist() == [4, 5, 3, 3, 5, 4, 5, 5]
 
 
 class Renumbering(Dataset):
@@ -237,12 +239,16 @@ class Renumbering(Dataset):
 
 
 def test_a_wrapper_may_have_numbered_the_labels_already():
-    wrapper = Renumbering(OfTwo())
     for read in (Samples.from_dataset, lambda data, **options: Samples.from_loader(DataLoader(data, 3), **options)):
-        assert read(wrapper, names=NAMES).labels.tolist() == [1, 2] * 4
-        assert read(wrapper, names=NAMES, without=["cat"]).labels.tolist() == [1] * 4
-        with pytest.raises(ValueError, match="pass n_classes"):  # whose names they are is not known
+        wrapper = Renumbering(OfTwo())
+        with pytest.raises(ValueError, match="wraps one with the classes bee, cat, .* give it `classes`"):
+            read(wrapper, names=NAMES)
+        with pytest.raises(ValueError, match="pass n_classes, .* or give the wrapper `classes`"):
             read(wrapper)
+        assert read(wrapper, n_classes=3).labels.tolist() == [1, 2] * 4
+        wrapper.classes = NAMES
+        assert read(wrapper, names=NAMES, without=["cat"]).labels.tolist() == [1] * 4
+        assert read(Subset(wrapper, [1, 2])).labels.tolist() == [2, 1]
 
 
 def test_a_stream_may_know_its_length():

@@ -87,9 +87,9 @@ DEFAULTS = {
     forget_set.random_labels: {"epochs": 10, "lr": 0.01, "batch_size": 256, "seed": 0},  # A
     forget_set.salun: {"share": 0.5, "epochs": 10, "lr": 0.01, "batch_size": 256, "seed": 0},  # A
     forget_set.boundary_shrink: {"bound": 0.1, "epochs": 10, "lr": 1e-5, "batch_size": 64, "batchnorm": "train", "seed": 0},
-    forget_set.delete: {"epochs": 20, "lr": 1e-4, "batch_size": 128, "batchnorm": "train", "seed": 0},  # A
+    forget_set.delete: {"epochs": 20, "lr": 1e-3, "batch_size": 128, "batchnorm": "train", "seed": 0},  # A
     forget_set.scrub: {"alpha": 0.001, "gamma": 0.99, "temperature": 4.0, "epochs": 3, "forget_epochs": 2, "lr": 5e-4,
-                       "batch_size": 128, "forget_batch_size": 32, "seed": 0},  # A
+                       "batch_size": 256, "forget_batch_size": 512, "seed": 0},  # A
     forget_set.bad_teacher: {"share": 0.3, "epochs": 1, "lr": 1e-4, "batch_size": 256, "seed": 0},  # A
     one_shot.ssd: {"alpha": 10.0, "dampening": 1.0, "batch_size": 64},  # A
     one_shot.svd_projection: {"alpha_retain": 1e3, "alpha_forget": 30.0, "images": 900, "patches": 10_000, "seed": 0},  # A

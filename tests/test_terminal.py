@@ -241,6 +241,14 @@ def test_a_folder_that_cannot_be_made_is_said_before_any_work(place, capsys, mon
     (place / "file").write_text("")
     assert terminal.main(asked(out="file/out")) == 1
     assert "file/out cannot be made (Not a directory): name a folder elsewhere" in capsys.readouterr().err
+    assert terminal.main(asked(out="photos/out")) == 1
+    assert "photos/out lies in photos, where it would count as a class" in capsys.readouterr().err
+
+
+def test_of_a_run_that_fails_no_folder_stays(place):
+    (place / "kept").mkdir()
+    assert terminal.main(asked(out="kept/new/out", classes="dog")) == 1
+    assert (place / "kept").is_dir() and not (place / "kept" / "new").exists()
 
 
 def test_a_network_of_torchvisions_by_its_name():

@@ -510,10 +510,8 @@ class Keeping(nn.Module):
     [
         lambda model, retain: unsir(model, [1], retain, **QUICK, head_factor=2.0),
         lambda model, retain: released(model, [1], retain, learned=3, copies=2, batch_size=8, head_factor=2.0),
-        lambda model, retain: impair(model, retain, None, batch_size=8, head_factor=2.0),
-        lambda model, retain: repair(model, retain, batch_size=8, head_factor=2.0),
     ],
-    ids=["unsir", "released", "impair", "repair"],
+    ids=["unsir", "released"],
 )
 def test_a_model_that_keeps_its_features_can_be_copied_afterwards(run):
     model, retain = Keeping(), floats((6,), 21).without([1])

@@ -114,7 +114,8 @@ def relearn_epochs(
     0 where nothing was lost; None where `cap` epochs do not suffice. A copy is trained.
 
     train: the full training set, forget classes included; forget: the forget samples whose loss is watched.
-    Source: Golatkar et al.'s public code; batch size: this project's.
+    Source: Golatkar et al.'s public code. Batch size: this project's, half of theirs, so an epoch takes twice the steps. Not
+    taken over: their pull of the weights to where they began, 1e-5 more loss, and counting from 1.
     """
     checks.counts(per_epoch=per_epoch, batch_size=batch_size)
     checks.counts(least=0, cap=cap)
@@ -153,7 +154,8 @@ def relearn_steps(
     Adam on the full training set, epoch after epoch, in train mode. 0 where nothing was lost; None where `cap` steps do
     not suffice. A copy is trained.
 
-    Source: the same authors' later zero-shot-unlearning code.
+    Source: UNSIR's authors' later zero-shot-unlearning code. It hands over held-out forget samples, the notebooks training
+    ones, as for `relearn_epochs`.
     """
     checks.counts(batch_size=batch_size)
     checks.counts(least=0, cap=cap)

@@ -93,7 +93,8 @@ def _numbering(dataset: Any, known: tuple[str, ...]) -> Callable[[Any], int]:
     Raises ValueError where only some are.
     """
     named = () if _target_transform(dataset) is not None else names_of(dataset)
-    own, asked = _alike(named), _alike(known)
+    _check_wrapped(dataset, named, known)
+    own, asked = _alike(named, known)
     strangers = [name for name, alike in zip(named, own, strict=True) if alike not in asked]
     if not (own and asked) or own == asked:
         return lambda label: label_number(label, known)
@@ -107,10 +108,21 @@ def _numbering(dataset: Any, known: tuple[str, ...]) -> Callable[[Any], int]:
     return lambda label: asked.index(own[label_number(label, named)])
 
 
-def _alike(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The names without capitals, where that tells them apart as well."""
-    lower = tuple(name.casefold() for name in names)
-    return lower if len(set(lower)) == len(set(names)) else names
+def _check_wrapped(dataset: Any, named: tuple[str, ...], known: tuple[str, ...]) -> None:
+    """Raises ValueError for a wrapper of a dataset that numbers the classes otherwise: its labels may be those or ours."""
+    inner = names_of(dataset.dataset) if hasattr(dataset, "dataset") else ()
+    if known and inner and not named and inner != known and _target_transform(dataset) is None:
+        raise ValueError(
+            f"the dataset wraps one with the classes {', '.join(inner)}, and does not say how it numbers them: give it "
+            "`classes`, the names in the order of its labels"
+        )
+
+
+def _alike(one: tuple[str, ...], other: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Both without capitals, where that tells the names of either apart as well."""
+    lower = [tuple(name.casefold() for name in names) for names in (one, other)]
+    told_apart = all(len(set(names)) == len(names) for names in lower)
+    return (lower[0], lower[1]) if told_apart else (one, other)
 
 
 def _row_as_listed(dataset: Any, i: int, c: int, number: Callable[[Any], int]) -> tuple[Any, Any]:
@@ -132,7 +144,9 @@ def _about(
     known = tuple(names) if names is not None else names_of(dataset)
     n = n_classes or len(known)
     if not n:
-        raise ValueError("the data does not say how many classes it has: pass n_classes, as many as the network has outputs")
+        told = "the data does not say how many classes it has: pass n_classes, as many as the network has outputs"
+        of_wrapper = ", or give the wrapper `classes`, the names in the order of its labels"
+        raise ValueError(told + of_wrapper * hasattr(dataset, "dataset"))
     checks.counts(n_classes=n, per_class=1 if per_class is None else per_class)
     if names is not None and len(known) != n:
         raise ValueError(f"there are {len(known)} names but n_classes is {n}: they must agree")

@@ -42,7 +42,7 @@ class Samples:
         if len(self.images) != len(self.labels):
             raise ValueError(f"there are {len(self.images)} images but {len(self.labels)} labels: each image needs one")
         self._check_statistics()
-        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "names", self.names if isinstance(self.names, str) else tuple(self.names or ()))
         if self.names and (len(self.names) != self.n_classes or not all(isinstance(name, str) for name in self.names)):
             raise ValueError(f"names are {[*self.names]}: expected {self.n_classes} strings, one a class, or none")
 
@@ -77,7 +77,8 @@ class Samples:
         without: classes to leave out. Where the dataset knows its labels, no image of theirs is read.
         per_class: a random draw of so many a class by `seed`, each row as likely; no more is held in memory. None: all.
         n_classes: of the network; names: of the classes, in its order. Default: as the dataset says. Where the dataset names
-            its classes, too, a label counts by its name: it may have fewer, numbered otherwise.
+            its classes, too, a label counts by its name: it may have fewer, numbered otherwise. Of datasets in a dataset
+            only a Subset's names are looked up: any other may number its labels anew, and has `classes` of its own.
 
         Raises ValueError where these are not to be had, or rows are not like this.
         """

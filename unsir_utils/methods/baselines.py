@@ -28,7 +28,11 @@ MOST, MOST_OF_HEAD = 1e3, 1e2  # Fisher forgetting: the inverse of the informati
 def finetune(
     model: nn.Module, retain: Samples, *, epochs: int = 10, lr: float = 0.01, batch_size: int = 256, seed: int = 0
 ) -> nn.Module:
-    """Further training on the retain data alone, by SGD. Source: Golatkar et al.'s public code (10 epochs, lr 0.01)."""
+    """Further training on the retain data alone, by SGD.
+
+    Source: Golatkar et al.'s public code (10 epochs, lr 0.01). There BatchNorm is in eval mode, batches hold 128 images, and
+    the weights are pulled back to where they began. Here it is plain training: train mode, no pull; batch size ours.
+    """
     checks.counts(epochs=epochs, batch_size=batch_size)
     checks.positive(lr=lr)
     checks.trainable(model, retain, batch_size)

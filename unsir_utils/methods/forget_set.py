@@ -81,8 +81,8 @@ def random_labels(
     """Training on the forget data with labels drawn anew in each epoch, then on the retain data with their own.
 
     Every class may be drawn, the true one, too. SGD, momentum 0.9, weight decay 5e-4.
-    Source: SalUn's public code for CIFAR-10 (for CIFAR-100 it shuffles both kinds together); its rate for whole classes is
-    0.01 to 0.013.
+    Source: SalUn's public code for CIFAR-10 (for CIFAR-100 it shuffles both kinds together; it augments, this does not). Its
+    rate is 0.01 by default and 0.013 for a random tenth of the data; it names none for a whole class.
     """
     check_training(model, epochs, lr, batch_size, retain=retain, forget=forget)
     return _relabelled(model, retain, forget, sgd(lr), epochs, batch_size, seed)
@@ -160,8 +160,8 @@ def boundary_shrink(
     bound: length of the step against the true label, by the gradient's sign, in units of 0..1 for uint8 images and of the
         inputs for floats. An image that keeps its class keeps its label. batchnorm: as in `neggrad`.
     SGD, momentum 0.9, no weight decay.
-    Source: Chen et al. (2023). The official code was not at hand: bound, step and rounding as in SalUn's and DELETE's public
-    code; epochs and rate as in a copy of the official code, which takes five smaller steps; batch size ours.
+    Source: Chen et al. (2023); all values as in an upload of their code, which takes one step as well (its line for several
+    is switched off). Bound, step and rounding are SalUn's and DELETE's public code's, too.
     """
     checks.batchnorm(batchnorm)
     check_training(model, epochs, lr, batch_size, batchnorm == "train", forget=forget)
@@ -192,7 +192,7 @@ def delete(
     forget: Samples,
     *,
     epochs: int = 20,
-    lr: float = 1e-4,
+    lr: float = 1e-3,
     batch_size: int = 128,
     batchnorm: str = "train",
     seed: int = 0,
@@ -201,6 +201,7 @@ def delete(
 
     batchnorm: as in `neggrad`. SGD, momentum 0.9, no weight decay.
     Source: the paper (arXiv 2503.23751) and its public code (CIFAR-10, ResNet18; BatchNorm frozen for TinyImageNet alone).
+    The rate is the one that its scripts recommend; its configuration has 1e-4 for all methods. It augments, this does not.
     """
     checks.batchnorm(batchnorm)
     check_training(model, epochs, lr, batch_size, batchnorm == "train", forget=forget)
@@ -233,8 +234,8 @@ def scrub(
     epochs: int = 3,
     forget_epochs: int = 2,
     lr: float = 5e-4,
-    batch_size: int = 128,
-    forget_batch_size: int = 32,
+    batch_size: int = 256,
+    forget_batch_size: int = 512,
     seed: int = 0,
 ) -> nn.Module:
     """SCRUB: away from the original on the forget data, towards it and the labels on the retain data, by turns.
@@ -243,7 +244,8 @@ def scrub(
     ends with one that minimises gamma * CE + alpha * KL on the retain data. `distillation` at `temperature` in both. SGD,
     momentum 0.9, weight decay 5e-4, one optimiser. forget_epochs = 0: distilling the original on the retain data.
     Source: Kurmanji et al. (2023) and their public code's large-scale notebook. Its rate falls only after the third epoch.
-    Its settings name batches of 128 and 32, which are taken here; its loaders make batches of 256 and 512.
+    The batches are those that its loaders make; its settings name 128 and 32, which nothing there uses. Forget batches of 32
+    take sixteen times as many steps away from the original.
     """
     check_training(model, epochs, lr, batch_size, retain=retain, forget=forget)
     checks.counts(forget_batch_size=forget_batch_size)

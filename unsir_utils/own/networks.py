@@ -30,7 +30,8 @@ def ready(model: nn.Module) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ValueError(f"the model is a {type(model).__name__}: expected a torch.nn.Module, with its weights loaded")
     model = unwrapped(model)
-    if any(isinstance(layer, torch.jit.ScriptModule) for layer in model.modules()):
+    compiled = [layer for layer in model.modules() if isinstance(layer, torch.jit.ScriptModule)]
+    if model in compiled or any(layer.state_dict() for layer in compiled):  # a part without weights is a function
         raise ValueError(
             "the model, or a part of it, is TorchScript, whose compiled code may have fixed it in eval mode and cannot be "
             "looked into for its layers: build it from its Python class and load its state_dict()"

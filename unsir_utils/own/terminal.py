@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ EPILOG = """\
 FOLDER holds one sub-folder of images a class, or train/ and val/ (or test/) that do. Classes are numbered in the order of
 their names, as torchvision's ImageFolder does. val/ (else test/, else a fifth of each class) is held out: rates are chosen
 and accuracies measured there. The passes see train/ without the classes to forget, and so does the choice: their held-out
-images only say at the end what came of it. With --look they decide. Images are read upright, laid on white where they are
-transparent, and brought to 8 bits a channel. ImageFolder does none of it: heed this where such images trained the network.
+images only say at the end what came of it. With --look they decide. Images are turned upright by their EXIF data, laid
+on white where they are transparent, and scaled to 8 bits a channel. torchvision's ImageFolder does none of these: a network
+that it trained on such images saw them otherwise.
 
 OUT is a new folder: unlearned.safetensors, report.json, report.md. Nothing is ever overwritten.
 
@@ -72,6 +73,8 @@ def _forget(asked: argparse.Namespace) -> None:
     from .images import read_images
 
     device = precision.device(asked.device)
+    if asked.out.resolve().is_relative_to(asked.folder.resolve()):
+        raise ValueError(f"{asked.out} lies in {asked.folder}, where it would count as a class: name a folder elsewhere")
     if not asked.weights.is_file():
         raise ValueError(f"no file {asked.weights}: expected a checkpoint, .safetensors or what torch.save wrote")
     with _new_folder(asked.out):
@@ -85,7 +88,9 @@ def _forget(asked: argparse.Namespace) -> None:
 
 @contextmanager
 def _new_folder(path: Path) -> Iterator[None]:
-    """Made before any work, so that what cannot be written is said at once; gone again where the work fails."""
+    """Made before any work, so that what cannot be written is said at once; what was made is gone again where the work
+    fails."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.mkdir(parents=True)
     except FileExistsError as error:
@@ -95,8 +100,9 @@ def _new_folder(path: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not any(path.iterdir()):
-            path.rmdir()
+        with suppress(OSError):  # one that holds something stays, and so do those that hold it
+            for folder in made:
+                folder.rmdir()
         raise
 
 

@@ -25,7 +25,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 from zmq import ZMQError
 
-from ..data.paths import REPOSITORY, parse_yaml, results_root, seconds_of, sentence
+from ..data.paths import REPOSITORY, parse_yaml, seconds_of, sentence
 from ..engine import PRECISIONS
 from .cards import own_card, threads, workers
 from .profiles import DEFAULT, NOTEBOOKS, check_parameters, defaults, folder_of, profile_values, profiles
@@ -156,8 +156,8 @@ def _tidy(path: Path) -> None:
     nbformat.write(notebook, path)
 
 
-def _last_time(notebook: Path, profile: str) -> str:
-    copy = results_root() / profile / notebook.name
+def _last_time(notebook: Path, values: dict) -> str:
+    copy = folder_of(notebook.stem, defaults(notebook) | values) / notebook.name
     seconds = seconds_of(copy) if copy.exists() else None
     return f"; {seconds:.0f} s the last time" if seconds else ""
 
@@ -186,7 +186,8 @@ def main() -> None:
         for notebook in arguments.notebooks:
             check(notebook, arguments.profile, overrides)
         for notebook in arguments.notebooks if not arguments.check else ():
-            told = f"running, profile {arguments.profile}{_last_time(notebook, arguments.profile)}"
+            values = check(notebook, arguments.profile, overrides)
+            told = f"running, profile {arguments.profile}{_last_time(notebook, values)}"
             print(f"{notebook.stem:<27} {told}", flush=True)
             start = time.perf_counter()
             done = run(notebook, arguments.profile, overrides)
