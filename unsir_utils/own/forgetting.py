@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from .. import metrics
 from ..engine import checks
-from ..engine.samples import Samples
-from ..engine.state import with_gradients
-from ..methods.baselines import MaskedLogits
+from ..engine.forward import forward
+from ..engine.samples import Samples, at_once
+from ..engine.state import mode, with_gradients
 from ..noise import Noise, learn_noise
 from ..settings import best_record
 from ..unsir import Unlearned, two_passes
@@ -78,10 +78,10 @@ def forget(
     A_Dr and A_Df, and so is the choice: an A_Df of 0 does not say that the weights hold nothing of the class.
 
     Raises ValueError before any work, as `unsir` does; and for TorchScript, a single output unit, a network without
-    gradients by its input, a budget too small for a try. Raises it before any try where no stand-in is more of its class
-    than of all others to the network, unless look=True. Warns where the goal is missed (A_Df of at most 1 % at most 1.5
-    points of A_Dr below the original) and where the network does not seem to know the data. Where every try diverged, a copy
-    comes back as it was.
+    gradients by its input, a budget too small for a try. Raises it before any try where the network, as it is, counts as one
+    that has forgotten a class, unless look=True. Warns where the goal is missed (A_Df of at most 1 % at most 1.5 points of
+    A_Dr below the original) and where the network does not seem to know the data. Where every try diverged, a copy comes
+    back as it was.
     """
     copied = ready(model)
     with warnings.catch_warnings(record=True) as heard:
@@ -127,15 +127,14 @@ class _Search:
         self._count("stand-ins", sum(s.samples for s in self.signs) + self.n_signs, time.perf_counter() - start)
 
     def _before(self) -> float:
-        """The original's margin. Raises ValueError where it does not take the stand-ins for their class, unless real images
-        decide."""
+        """The original's margin. Raises ValueError where a class counts as forgotten by it, unless real images decide."""
         of_class = margins(self.request.model, self.signs)
-        doubtful = [self.request.names[c] for c, odds in of_class.items() if not odds > 0]
+        doubtful = [self.request.names[c] for c, odds in of_class.items() if odds <= FORGOTTEN]
         if doubtful and not self.request.look:
             raise ValueError(
-                f"no image could be made that the network is surer to be {', '.join(doubtful)} than all else (are its "
-                "outputs bounded, or probabilities?), so that without images of it nothing tells whether it is forgotten: "
-                "pass some as held_out_forget, with look=True (in a terminal --look)"
+                f"no image could be made that the network takes for {', '.join(doubtful)} (are its outputs bounded, or "
+                "probabilities?), so that without images of it nothing tells whether it is forgotten: pass some as "
+                "held_out_forget, with look=True (in a terminal --look)"
             )
         return _highest(of_class.values())
 
@@ -277,6 +276,17 @@ def _left(request: Request, measured: dict[str, list[Tensor]]) -> dict[str, floa
     return {request.names[c]: after[c] for c in request.forget if after}
 
 
+@torch.no_grad()
+def _masked_accuracy(request: Request) -> float:
+    """A_Dr of the original with the logits of the forget classes at minus infinity, in %."""
+    model, samples, right = request.model, request.validation, 0
+    gone = torch.tensor(request.forget, device=samples.device)
+    with mode(model, False):
+        for x, y in samples.batches(at_once(samples.shape, metrics.EVALUATION_BATCH)):
+            right += int((forward(model, x).index_fill(1, gone, -math.inf).argmax(1) == y).sum())
+    return 100 * right / len(samples)
+
+
 def _unknown_data(request: Request, before: float, after: float) -> list[str]:
     """Whether the network, as it came, seems to have been trained on other data than these.
 
@@ -285,8 +295,7 @@ def _unknown_data(request: Request, before: float, after: float) -> list[str]:
     hardly = 1.5 * 100 / request.validation.n_classes
     if before > hardly and after - before <= LEARNED_ANEW:
         return []
-    masked = _accuracy(MaskedLogits(request.model, request.forget), request.validation)
-    if before > hardly and after - masked <= LEARNED_ANEW:
+    if before > hardly and after - _masked_accuracy(request) <= LEARNED_ANEW:
         return []
     return [
         f"A_Dr was {before:.1f} % before and is {after:.1f} % now, as if the network had not known these data: are the "
