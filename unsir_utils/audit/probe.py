@@ -30,7 +30,7 @@ def linear_probe(train: AtHead, test: AtHead, forget: Sequence[int]) -> float:
     It is trained on all classes, so `train` should hold as many images of each, with standardised features. By a fixed rule
     C is 0.1 over the number of training images: the strongest penalty of 0.01 to 100 that cost the retain classes nothing on
     the test images of four networks on drawn shapes, no unlearned one in view. Source: the probe of CMF unlearning (2026),
-    there by SGD. A weaker penalty finds more of the class in every network, in retrained ones most of all.
+    there by SGD. A weaker penalty finds more of the class in retrained and unlearned networks: all lie nearer together.
     """
     probe, there = classifier(len(train)).fit(train.features, train.labels), test.only(forget)
     return 100 * float(np.mean(probe.predict(there.features) == there.labels.numpy()))

@@ -145,9 +145,14 @@ def _wrapper(found: dict[str, torch.Tensor], model: nn.Module) -> str | None:
     return next((prefix for prefix in alien if found and all(key.startswith(prefix) for key in found)), None)
 
 
-def _weights(path: Path) -> dict[str, torch.Tensor]:
+def check_file(path: Path) -> None:
+    """Raises ValueError where there is no checkpoint."""
     if not path.is_file():
         raise ValueError(f"no file {path}: expected a checkpoint, .safetensors or what torch.save wrote")
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    check_file(path)
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file

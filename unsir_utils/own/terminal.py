@@ -71,12 +71,12 @@ def _parser() -> argparse.ArgumentParser:
 def _forget(asked: argparse.Namespace) -> None:
     from ..engine import precision
     from .images import read_images
+    from .networks import check_file
 
     device = precision.device(asked.device)
     if asked.out.resolve().is_relative_to(asked.folder.resolve()):
         raise ValueError(f"{asked.out} lies in {asked.folder}, where it would count as a class: name a folder elsewhere")
-    if not asked.weights.is_file():
-        raise ValueError(f"no file {asked.weights}: expected a checkpoint, .safetensors or what torch.save wrote")
+    check_file(asked.weights)
     with _new_folder(asked.out):
         train, held_out = read_images(asked.folder, asked.image_size, asked.mean, asked.std, asked.grey, asked.names)
         model = _network(asked, train.n_classes).to(device)

@@ -45,7 +45,7 @@ def publish(profile: str, names: list[str]) -> None:
 
 
 def _tweaks(run: Path, name: str) -> list[str]:
-    """The parameters that a run was given on the command line."""
+    """The parameters of a run that are not the profile's, or not any more."""
     return [*changed(name, json.loads((run / f"numbers/{name}.json").read_text())["parameters"])]
 
 

@@ -183,10 +183,8 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         overrides = dict(_parsed(p) for p in arguments.parameter)
-        for notebook in arguments.notebooks:
-            check(notebook, arguments.profile, overrides)
-        for notebook in arguments.notebooks if not arguments.check else ():
-            values = check(notebook, arguments.profile, overrides)
+        asked = [(notebook, check(notebook, arguments.profile, overrides)) for notebook in arguments.notebooks]
+        for notebook, values in asked if not arguments.check else ():
             told = f"running, profile {arguments.profile}{_last_time(notebook, values)}"
             print(f"{notebook.stem:<27} {told}", flush=True)
             start = time.perf_counter()
