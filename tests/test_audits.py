@@ -26,6 +26,7 @@ def own_models(tmp_path_factory, monkeypatch):
     monkeypatch.setattr(store, "FOLDER", tmp_path_factory.getbasetemp() / "audits")
     monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path_factory.getbasetemp() / "audited"))
     module._yardstick.cache_clear()
+    module._looked.cache_clear()
 
 
 def test_a_row_a_method_and_test():
@@ -64,6 +65,16 @@ def test_beside_the_outcomes_stands_what_the_audit_finds_and_what_it_cost():
     assert found.passes["Masked logits"] == 0 and found.passes["Retrain"] == len(scenario(**REQUEST).retain)
     whole = sum(unsir_passes(12, 2, 2, steps=3).values())
     assert whole <= found.passes["UNSIR"] <= whole + 12  # and a few images that the arguments are checked with
+
+
+def test_methods_one_by_one_give_the_records_of_all_at_once_and_the_networks_are_read_once():
+    together = outcomes_audited(METHODS, [1], SETTINGS, **REQUEST)
+    alone = [
+        record for name, m in METHODS.items() for record in outcomes_audited({name: m}, [1], SETTINGS, **REQUEST, seed=2)
+    ]
+    for record in together + alone:
+        del record["seconds"]
+    assert repr(alone) == repr(together) and module._looked.cache_info().misses == 1
 
 
 def test_replicates_name_their_network_and_ask_once_what_no_seed_changes():

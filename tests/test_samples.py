@@ -173,6 +173,10 @@ def test_what_cannot_be_asked_for_is_named(ask, message):
         ask(numbered(LABELS))
 
 
+def test_samples_are_told_in_a_line():
+    assert repr(pixels(7)) == "Samples(7 images of shape (3, 8, 8), 4 classes)"
+
+
 def test_length_shape_and_index():
     samples = pixels(7)
     assert len(samples) == 7 and samples.shape == (3, 8, 8) and samples.device.type == "cpu"

@@ -59,6 +59,13 @@ def test_the_callers_model_stays_as_it_was(make):
         unsir(model, [1], retain, **QUICK, batchnorm="train")
 
 
+def test_what_comes_back_is_told_in_a_line():
+    unlearned = unsir(convnet(), [1], retained(), **QUICK)  # 16 retain images; 3 of noise, twice
+    noise = "Noise(3 images of shape (3, 8, 8) for classes [1])"
+    impaired, repaired = "Phase(22 images seen)", "Phase(16 images seen)"
+    assert repr(unlearned) == f"Unlearned(noise={noise}, impaired={impaired}, repaired={repaired})"
+
+
 def test_released_leaves_the_callers_model_as_it_was():
     model = half_frozen()
     with untouched(model):

@@ -27,6 +27,9 @@ class Phase:
     seconds: float
     samples: int
 
+    def __repr__(self) -> str:
+        return f"Phase({self.samples} images seen)"
+
 
 @with_gradients
 def impair(

@@ -35,6 +35,10 @@ class Noise:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        of = sorted(set(self.labels.tolist()))
+        return f"Noise({len(self)} images of shape {tuple(self.images.shape[1:])} for classes {of})"
+
     def labelled(self, label: int) -> Noise:
         return replace(self, labels=torch.full_like(self.labels, label))
 

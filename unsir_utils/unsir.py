@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from .settings import BEST, FAST, PAPER, RELEASED, Settings
 class Unlearned:
     """The unlearned copy and how it came about. impaired.model is the copy between the two passes."""
 
-    model: nn.Module
+    model: nn.Module = field(repr=False)
     noise: Noise | None
     impaired: Phase
     repaired: Phase

@@ -46,6 +46,9 @@ class Samples:
         if self.names and (len(self.names) != self.n_classes or not all(isinstance(name, str) for name in self.names)):
             raise ValueError(f"names are {[*self.names]}: expected {self.n_classes} strings, one a class, or none")
 
+    def __repr__(self) -> str:
+        return f"Samples({len(self)} images of shape {tuple(self.images.shape[1:])}, {self.n_classes} classes)"
+
     def _check_statistics(self) -> None:
         if not (self.mean or self.std):
             return

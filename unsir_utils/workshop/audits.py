@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..audit.features import read
 from ..audit.membership import margins, u_lira
 from ..audit.parts import by_part
-from ..audit.what_is_left import TELLING, Look, Yardstick, measured
+from ..audit.what_is_left import TELLING, Look, Read, Yardstick, measured
 from ..data.sets import Data
 from .provenance import state
 from .store import Trained, trained
@@ -38,9 +38,7 @@ def audits(
     Raises ValueError for an unknown option, or for retrainings that hold the recipe's own seed, before any work.
     """
     s, records = _asked(methods, retrainings, request), []
-    _networks(s, retrainings)  # so that a case knows of them where the yardstick stands already
-    same = replace(s, seed=0, retain_per_class=1)
-    yardstick = _yardstick(same, tuple(retrainings), tuple((settings or {}).items()), state(dict(s.data)["name"]))
+    yardstick = _yardstick(*_shared(s, retrainings, settings))
     unseen = s.loaded.test.only(s.forget)
     before = read(s.original, unseen)
     for label, (method, options) in methods.items():
@@ -66,8 +64,7 @@ def outcomes_audited(
     row Retrain is the floor, the row Original the ceiling.
     """
     s, records = _asked(methods, retrainings, request), []
-    look = Look(s.loaded.train, s.loaded.test, s.forget, **(settings or {}))
-    others = [look.read(network) for network in _networks(s, retrainings)[1:]]
+    look, others = _looked(*_shared(s, retrainings, settings))
     for label, (method, options) in methods.items():
         passes = _of_noise(s, method, options)
         with _counting(s.original) as images:
@@ -109,9 +106,26 @@ def _networks(s: Scenario, retrainings: Sequence[int]) -> list[nn.Module]:
     return [s.original, *retrained]
 
 
+def _shared(s: Scenario, retrainings: Sequence[int], settings: dict | None) -> tuple:
+    """What the two below depend on, which is the same for all methods and all seeds of the unlearning."""
+    _networks(s, retrainings)  # so that a case knows of them where they have been measured already
+    return (
+        replace(s, seed=0, retain_per_class=1),
+        tuple(retrainings),
+        tuple((settings or {}).items()),
+        state(dict(s.data)["name"]),
+    )
+
+
+@lru_cache(maxsize=1)
+def _looked(s: Scenario, retrainings: tuple[int, ...], settings: tuple[tuple, ...], state: str) -> tuple[Look, list[Read]]:
+    """The images, and the retrained networks read on them."""
+    look = Look(s.loaded.train, s.loaded.test, s.forget, **dict(settings))
+    return look, [look.read(network) for network in _networks(s, retrainings)[1:]]
+
+
 @lru_cache(maxsize=1)
 def _yardstick(s: Scenario, retrainings: tuple[int, ...], settings: tuple[tuple, ...], state: str) -> Yardstick:
-    """Measured once for all seeds and settings of the unlearning."""
     original, *retrained = _networks(s, retrainings)
     return Yardstick(original, retrained, s.loaded.train, s.loaded.test, s.forget, **dict(settings))
 
