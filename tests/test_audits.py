@@ -67,6 +67,18 @@ def test_beside_the_outcomes_stands_what_the_audit_finds_and_what_it_cost():
     assert whole <= found.passes["UNSIR"] <= whole + 12  # and a few images that the arguments are checked with
 
 
+@pytest.mark.parametrize("method", ["UNSIR", "Fisher"])
+def test_passes_are_those_of_the_method_whatever_ran_before(method):
+    options = (
+        {"per_class": 2} if method == "Fisher" else {"noise_per_class": 2, "noise_steps": 3, "copies": 2, "batch_size": 8}
+    )
+    first, again = (outcomes_audited({"it": [method, options]}, [1], SETTINGS, **REQUEST)[0] for _ in range(2))
+    assert first["passes"] == again["passes"]
+    if method == "UNSIR":  # batch statistics change the network that is unlearned, not what passes through it
+        (other,) = outcomes_audited({"it": [method, {**options, "batchnorm": "train"}]}, [1], SETTINGS, **REQUEST)
+        assert other["passes"] == first["passes"]
+
+
 def test_methods_one_by_one_give_the_records_of_all_at_once_and_the_networks_are_read_once():
     together = outcomes_audited(METHODS, [1], SETTINGS, **REQUEST)
     alone = [

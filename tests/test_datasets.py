@@ -210,6 +210,14 @@ def test_labels_follow_their_names_where_a_class_is_gone():
         Samples.from_dataset(dataset, names=["cow", "cat"])
 
 
+@pytest.mark.parametrize("hidden", [-1, 2])
+def test_a_label_beyond_the_datasets_names_is_refused(hidden):
+    dataset = OfTwo()
+    dataset.targets[3] = hidden
+    with pytest.raises(ValueError, match=f"label {hidden} is out of range"):
+        Samples.from_dataset(dataset, names=["cat", "bee"])
+
+
 def test_other_words_for_as_many_classes_keep_their_numbers():
     with pytest.warns(UserWarning, match="taken in the same order: bee as Biene, cat as Katze"):
         assert Samples.from_dataset(OfTwo(), names=["Biene", "Katze"]).labels.tolist() == [0, 1] * 4

@@ -8,7 +8,7 @@ from torch import nn
 
 from unsir_utils.engine.state import seeded
 from unsir_utils.methods import fisher
-from unsir_utils.methods.fisher import fisher_information, method_for
+from unsir_utils.methods.fisher import fisher_information
 from unsir_utils.workshop import models
 
 
@@ -121,7 +121,7 @@ class Aside(HeadFirst):
 
 def test_weights_that_are_used_without_their_layer_are_left_to_the_loop():
     with pytest.raises(ValueError, match=r"layers \['body'\] are used without being called: use method='loop'"):
-        fisher_information(Aside(), floats((6,), 3))
+        fisher_information(Aside(), floats((6,), 3), method="layerwise")
     information = fisher_information(Aside(), floats((6,), 3), method="loop")
     assert information["body.weight"].norm() > 0 == information["body.bias"].norm()
 
@@ -197,14 +197,20 @@ def test_what_has_no_layerwise_rule_is_named_and_left_to_the_loop(make, shape, m
     with seeded(0):
         model = make()
     with untouched(model), pytest.raises(ValueError, match=f"{message}.*: use method='loop'"):
-        fisher_information(model, floats(shape, 3))
+        fisher_information(model, floats(shape, 3), method="layerwise")
     information = fisher_information(model, floats(shape, 3), method="loop")
     assert {name: i.shape for name, i in information.items()} == {n: p.shape for n, p in model.named_parameters()}
+    assert same(fisher_information(model, floats(shape, 3)), information)
 
 
-def test_the_faster_method_is_taken_where_every_layer_has_a_rule():
-    assert method_for(convnet()) == "layerwise"
-    assert method_for(with_odd(nn.LayerNorm(192), 192)) == method_for(models.build("ViT", 3)) == "loop"
+def test_the_faster_method_is_taken_where_every_layer_has_a_rule(monkeypatch):
+    expected = fisher_information(convnet(), floats((3, 8, 8), 3), method="layerwise")
+    monkeypatch.setattr(fisher, "_loop", lambda *_: pytest.fail("image by image"))
+    assert same(fisher_information(convnet(), floats((3, 8, 8), 3)), expected)
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
 
 
 @pytest.mark.parametrize("method", ["loop", "layerwise"])

@@ -74,6 +74,19 @@ def test_stand_ins_are_of_the_class_to_the_model_and_leave_it_alone(trained):
         assert (trained.eval()(kind.images).argmax(1) == kind.labels).double().mean() > 0.9
 
 
+def test_stand_ins_of_many_classes_go_through_in_parts(trained, monkeypatch):
+    whole = stand_ins(trained, [1, 2], parts()[1], seed=0)
+    monkeypatch.setattr(choose, "CHUNK", 5)
+    sizes = []
+    with trained.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0]))):
+        split = stand_ins(trained, [1, 2], parts()[1], seed=0)
+        found = choose.margins(trained, split)
+    monkeypatch.undo()
+    assert max(sizes) == 5 and found == pytest.approx(choose.margins(trained, split), abs=1e-5)
+    for one, other in zip(whole, split, strict=True):
+        torch.testing.assert_close(one.images, other.images, atol=1e-3, rtol=0)
+
+
 def test_what_judges_the_noise_does_not_start_where_the_noise_does(trained, monkeypatch):
     starts = []
     monkeypatch.setattr(choose, "learned", lambda model, images, labels, **_: starts.append(images))

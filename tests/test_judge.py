@@ -73,6 +73,12 @@ def test_the_spread_is_at_least_one_step():
     assert found.high == pytest.approx(4.302653 * 0.1 / math.sqrt(3)) and found.low == -found.high
 
 
+@pytest.mark.parametrize("unit, cut", [("%", True), ("of 1", True), ("times", True), ("decades", True), ("points", False)])
+def test_an_interval_is_cut_to_what_its_number_can_be(unit, cut):
+    found = Criterion("it", by_seed(0.0, 0.2, 0.4), "at most", 0.3, unit).interval()
+    assert (found.low == 0) == cut and found.high == pytest.approx(0.2 + 4.302653 * 0.2 / math.sqrt(3))
+
+
 @pytest.mark.parametrize("values", [(), (1.0,), (1.0, NAN, 2.0)])
 def test_too_few_or_undefined_values_have_no_interval(values):
     found = interval(by_seed(*values))

@@ -152,7 +152,7 @@ def test_wrong_values_are_refused_in_a_sentence(path):
             checked(path.stem, {**usual, name: value})
         told = str(found.value)
         echo = f"{name} = {value!r}: "
-        assert told.startswith(echo) and "Change the parameters cell" in told
+        assert told.startswith(echo) and "Change the parameters cell" in told and ".. Change" not in told
         told = told.removeprefix(echo)
         wrong_type = "expected a" in told and "such as" in told
         assert words in told or wrong_type, told
@@ -178,6 +178,14 @@ def test_values_of_profiles_on_real_data_pass(path, profile, monkeypatch):
     monkeypatch.setattr(parameters, "_data", lambda value: {})  # nothing is read
     values = profiles.parameters(path.stem, profile) | {"profile": profile}
     assert checked(path.stem, values) == values
+
+
+@pytest.mark.parametrize("penalty", [0, 0.0, 0.1])
+def test_noise_may_be_learned_without_a_penalty(penalty):
+    values = own("15_how_little") | {"changes": [{"penalty": penalty}]}
+    assert checked("15_how_little", values) == values
+    with pytest.raises(ParameterError, match="penalty is -0.1"):
+        checked("15_how_little", values | {"changes": [{"penalty": -0.1}]})
 
 
 def test_an_absent_parameter_is_named():

@@ -88,8 +88,8 @@ def test_what_ran_on_what_is_read_from_the_runs(tmp_path, monkeypatch):
         ("04_w", "GPU", "false", {}, "A_Df: 1.0 %"),
     ]:
         about = {"environment": {"device": chip, "bfloat16": bfloat16, **precision}}
-        made = {f"numbers/{name}.json": json.dumps(about), f"tables/{name}_findings.csv": "measured\nA_Df: 1.0 %\n"}
-        for file, text in {**made, f"{name}.ipynb": json.dumps({"shown": shown})}.items():
+        made = {f"numbers/{name}.json": json.dumps(about), f"tables/{name}_findings.csv": f"{JUDGED}A_Df: 1.0 %,,holds\n"}
+        for file, text in {**made, f"{name}.ipynb": json.dumps({"shown": f"| {shown} | holds |"})}.items():
             (tmp_path / "laptop" / file).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "laptop" / file).write_text(text)
     lines = readme.ran_on("laptop").splitlines()[2:]
@@ -108,6 +108,9 @@ def test_a_part_whose_file_is_missing_is_an_error():
         readme.renewed("<!-- from nowhere.md -->\n<!-- end -->")
 
 
+JUDGED, SHOWN = "measured,the noise adds,verdict\n", "| A_Df: 1.0 % | +3.0 points | holds |"
+
+
 @pytest.fixture
 def executed(tmp_path, monkeypatch):
     """Writes 01_x as notebook and as executed copy, each with one code cell; returns the copy and what it is marked as."""
@@ -117,7 +120,7 @@ def executed(tmp_path, monkeypatch):
     copy = tmp_path / "laptop" / "01_x.ipynb"
 
     def book(*sources):
-        cells = [{"cell_type": "code", "metadata": {}, "source": [s], "outputs": ["A_Df: 1.0 %"]} for s in sources]
+        cells = [{"cell_type": "code", "metadata": {}, "source": [s], "outputs": [SHOWN]} for s in sources]
         return {"cells": cells}
 
     def mark(notebook, copied):
@@ -141,11 +144,12 @@ def test_a_copy_says_that_its_code_is_older_than_the_notebook(executed):
 def test_a_copy_of_todays_code_says_so_only_where_it_was_judged_anew(executed):
     findings, mark = executed
     assert len(mark(notebook="same  # commented", copied="same")) == 2
-    findings.write_text("measured\nA_Df: 1.0 %\n")
+    findings.write_text(f"{JUDGED}A_Df: 1.0 %,+3.0 points,holds\n")
     assert len(mark(notebook="same", copied="same")) == 2
-    findings.write_text("measured\nA_Df: 2.0 %\n")
-    _, told, *_ = mark(notebook="same", copied="same")
-    assert "judged anew" in told["source"][0] and "tables/01_x_findings.md" in told["source"][0]
+    for other in ("A_Df: 2.0 %,+3.0 points,holds", "A_Df: 1.0 %,+4.0 points,holds", "A_Df: 1.0 %,+3.0 points,undecided"):
+        findings.write_text(f"{JUDGED}{other}\n")
+        _, told, *_ = mark(notebook="same", copied="same")
+        assert "judged anew" in told["source"][0] and "tables/01_x_findings.md" in told["source"][0]
 
 
 @pytest.mark.parametrize("copy", sorted(published_root().glob("*/*.ipynb")), ids=lambda p: f"{p.parent.name}-{p.stem}")

@@ -408,7 +408,15 @@ def test_an_interruption_says_what_is_kept(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize(
     "change",
-    [{"model": {"a": torch.ones(1)}}, {"epoch": 4}, {"epoch": 9}, {"history": []}, {"optimiser": {}}, {"layout": None}],
+    [
+        {"model": {"a": torch.ones(1)}},
+        {"epoch": 4},
+        {"epoch": 9},
+        {"history": []},
+        {"optimiser": {}},
+        {"layout": None},
+        {"layout": "memory order, cuda"},
+    ],
 )
 def test_another_trainings_state_is_set_aside(change, tmp_path, epochs_run):
     whole = trained(ONECYCLE, data(), tmp_path / "whole").model
@@ -416,7 +424,7 @@ def test_another_trainings_state_is_set_aside(change, tmp_path, epochs_run):
     optimiser, schedule = store.TRAININGS["onecycle"](store.parameter_groups(model, 0.05), 20)
     state = {"epoch": 1, "history": [{}], "seconds": 0.0, "model": model.state_dict(), "optimiser": optimiser.state_dict()}
     partial = tmp_path / f"{ONECYCLE.name(data())}.partial"
-    torch.save({**state, "schedule": schedule.state_dict(), "layout": store.LAYOUT, **change}, partial)
+    torch.save({**state, "schedule": schedule.state_dict(), "layout": "memory order, cpu", **change}, partial)
     epochs_run.clear()
     with pytest.warns(UserWarning, match="cannot be gone on from .*; the training starts anew"):
         assert same_weights(trained(ONECYCLE, data(), tmp_path).model, whole)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from .engine import checks
 from .engine.forward import forward
 from .engine.precision import exact_cuda
-from .engine.samples import Samples, at_once, channels_last
+from .engine.samples import Samples, at_once, channels_last, in_parts
 from .engine.state import mode, seeded, with_gradients
 from .settings import PAPER
 
@@ -96,7 +96,7 @@ def learn_noise(
     with frozen(model), mode(model, batchnorm == "train"), seeded(seed, device):
         for _ in range(steps):
             optimiser.zero_grad(set_to_none=True)
-            parts = [accumulate_gradient(model, x, y, w, penalty) for x, y, w in _chunks(images, labels, weight, chunk)]
+            parts = [accumulate_gradient(model, x, y, w, penalty) for x, y, w in in_parts(chunk, images, labels, weight)]
             losses.append(torch.stack(parts).sum())
             optimiser.step()
     return Noise(images.detach(), labels, torch.stack(losses).tolist(), time.perf_counter() - start, steps * len(labels))
@@ -141,10 +141,6 @@ def more_retain(retain: Samples, n: int, seed: int = 0) -> Noise:
     with seeded(seed):
         index = torch.randint(len(retain), (n,)).to(retain.device)
     return Noise(retain.inputs(index), retain.labels[index], [], 0.0, 0)
-
-
-def _chunks(images: Tensor, labels: Tensor, weight: Tensor, size: int):
-    return zip(images.split(size), labels.split(size), weight.split(size), strict=True)
 
 
 def _share_out(forget: list[int], total: int) -> Tensor:

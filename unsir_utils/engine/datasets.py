@@ -105,7 +105,7 @@ def _numbering(dataset: Any, known: tuple[str, ...]) -> Callable[[Any], int]:
     if strangers:
         told = ", ".join(sorted(strangers))
         raise ValueError(f"the dataset has the classes {told}, which are not among the names: {checks.choices(known)}")
-    return lambda label: asked.index(own[label_number(label, named)])
+    return lambda label: asked.index(own[checks.classes([label_number(label, named)], len(own), "label")[0]])
 
 
 def _check_wrapped(dataset: Any, named: tuple[str, ...], known: tuple[str, ...]) -> None:

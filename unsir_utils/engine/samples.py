@@ -233,6 +233,11 @@ def at_once(shape: Sequence[int], most: int) -> int:
     return max(1, min(most, most * 64 * 64 // max(1, math.prod(shape[1:]))))
 
 
+def in_parts(size: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Tensors of as many rows, side by side, `size` rows at a time."""
+    return zip(*(tensor.split(size) for tensor in tensors), strict=True)
+
+
 def on(device: torch.device, small: Tensor) -> Tensor:
     """A small CPU tensor on `device`, without waiting for what a GPU still computes."""
     return small.to(device, non_blocking=True)

@@ -19,7 +19,7 @@ from ..engine.samples import Samples
 from ..engine.state import seeded, with_gradients
 from ..engine.training import head
 from ..settings import FISHER_ALPHA
-from .fisher import fisher_information, method_for
+from .fisher import fisher_information
 from .passes import run_passes
 
 MOST, MOST_OF_HEAD = 1e3, 1e2  # Fisher forgetting: the inverse of the information counts as no more than this
@@ -95,7 +95,7 @@ def fisher_forgetting(
     model = copy.deepcopy(model)
     output_layer = {id(p) for p in head(model, retain.inputs(slice(0, 2))).parameters()}
     if information is None:
-        information = fisher_information(model, retain, method=method_for(model))
+        information = fisher_information(model, retain)
     free = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     with torch.no_grad(), seeded(seed):
         for name, weight in free:

@@ -23,20 +23,36 @@ FEW = 4  # positions, up to which the products of all pairs of them cost less th
 
 @exact_cuda()
 @with_gradients
-def fisher_information(model: nn.Module, samples: Samples, *, method: str = "layerwise") -> dict[str, Tensor]:
+def fisher_information(model: nn.Module, samples: Samples, *, method: str = "auto") -> dict[str, Tensor]:
     """Mean over samples of sum over classes y of p(y|x) * (d CE(f(x), y) / d w)^2, by parameter name, each of its shape.
 
     method: "loop" takes one sample and one class at a time, for any model; "layerwise" gives the same to rounding, much
-        faster, for models whose parameters sit in Conv2d (no groups), Linear and BatchNorm2d layers.
+        faster, for models whose parameters sit in Conv2d (no groups), Linear and BatchNorm2d layers, each called once;
+        "auto" takes the faster one that serves. Raises ValueError for another, and where "layerwise" has no rule.
     The model is in eval mode, float32. What does not act on the logits has none: zero.
     Source of the definition: Golatkar et al. (2020), as in their public code.
     """
-    if method not in ("layerwise", "loop"):
-        raise ValueError(f"method is {method!r}: expected 'layerwise' or 'loop'")
+    if method not in ("auto", "layerwise", "loop"):
+        raise ValueError(f"method is {method!r}: expected 'auto', 'layerwise' or 'loop'")
     checks.samples_for(model, samples)
-    model = copy.deepcopy(model).requires_grad_(True).eval()
-    total = {"layerwise": _layerwise, "loop": _loop}[method](model, samples)
+    try:
+        total = {"loop": _loop}.get(method, _layerwise)(_prepared(model), samples)
+    except _NoRule:
+        if method == "layerwise":
+            raise
+        total = _loop(_prepared(model), samples)
     return {name: square / len(samples) for name, square in total.items()}
+
+
+def _prepared(model: nn.Module) -> nn.Module:
+    return copy.deepcopy(model).requires_grad_(True).eval()
+
+
+class _NoRule(ValueError):
+    """Why a network cannot go layer by layer."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{why}: use method='loop'")
 
 
 def _loop(model: nn.Module, samples: Samples) -> dict[str, Tensor]:
@@ -62,16 +78,16 @@ def _layerwise(model: nn.Module, samples: Samples) -> dict[str, Tensor]:
     layers = {name: m for name, m in model.named_modules() if any(id(p) in used for p in m.parameters(recurse=False))}
     for name, layer in layers.items():
         if type(layer) not in RULES or not has_rule(layer):
-            raise ValueError(f"no Fisher rule for layer {name} ({layer}): use method='loop'")
+            raise _NoRule(f"no Fisher rule for layer {name} ({layer})")
     if len(list(model.named_parameters(remove_duplicate=False))) > len(list(model.parameters())):
-        raise ValueError("layers share weights: use method='loop'")
+        raise _NoRule("layers share weights")
     total = {name: torch.zeros_like(p, memory_format=torch.contiguous_format) for name, p in model.named_parameters()}
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
     def remember(name: str) -> Callable:
         def hook(_, inputs, output):
             if name in seen or (output.dim() != 2 and isinstance(layers[name], nn.Linear)):
-                raise ValueError(f"layer {name} is used twice or on sequences: use method='loop'")
+                raise _NoRule(f"layer {name} is used twice or on sequences")
             seen[name] = (inputs[0].detach(), output)
             return output.clone()  # an in-place ReLU after the layer must not overwrite what is remembered
 
@@ -84,7 +100,7 @@ def _layerwise(model: nn.Module, samples: Samples) -> dict[str, Tensor]:
         with SmallMaps():
             log_p = F.log_softmax(called(model, x), dim=1)
         if aside := layers.keys() - seen.keys():
-            raise ValueError(f"layers {sorted(aside)} are used without being called: use method='loop'")
+            raise _NoRule(f"layers {sorted(aside)} are used without being called")
         with torch.no_grad():
             add = {name: RULES[type(layers[name])](layers[name], inputs) for name, (inputs, _) in seen.items()}
         outputs = [output for _, output in seen.values()]
@@ -94,12 +110,6 @@ def _layerwise(model: nn.Module, samples: Samples) -> dict[str, Tensor]:
             for name, g in zip(seen, gradients, strict=True):
                 add[name](g, *(total[f"{name}.{kind}" if name else kind] for kind, _ in layers[name].named_parameters()))
     return total
-
-
-def method_for(model: nn.Module) -> str:
-    """Of `fisher_information`: the faster one where it has a rule for every layer."""
-    layers = [m for m in model.modules() if any(True for _ in m.parameters(recurse=False))]
-    return "layerwise" if all(type(layer) in RULES and has_rule(layer) for layer in layers) else "loop"
 
 
 def _used(model: nn.Module, x: Tensor) -> set[int]:

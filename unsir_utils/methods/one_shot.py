@@ -84,8 +84,8 @@ def svd_projection(
     A layer's inputs, as columns, on `images` images of retain and of forget data, classes in equal parts, at most about
     `patches` each, have left singular vectors U, whose squared singular values have shares s of their sum. With
     M = U diag(a s / ((a - 1) s + 1)) U^T, a = alpha_retain or alpha_forget, W becomes W (I - M_f (I - M_r))^T. A tiny
-    alpha_forget leaves W as it was. Layers: Linear, and Conv2d without groups (its patches), that are called; biases and
-    all else stay.
+    alpha_forget leaves W as it was. Layers: Linear, and Conv2d (its patches) without groups and with zeros as padding, given
+    in numbers, that are called and not frozen; biases and all else stay.
 
     Source: Kodge et al. (2024) and their public code, "class_forgetting" (ResNet18: 1000, 30; VGG11: 100, 3); there, too,
     s are shares of squares.

@@ -35,7 +35,7 @@ were missed. Learned stand-ins alone call a network forgotten that still has 92 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,9 +44,9 @@ from torch import Tensor, nn
 
 from ..engine.forward import forward
 from ..engine.precision import exact_cuda
-from ..engine.samples import Samples, channels_last
+from ..engine.samples import Samples, at_once, channels_last, in_parts
 from ..engine.state import mode, seeded, with_gradients
-from ..noise import Noise, accumulate_gradient, frozen
+from ..noise import CHUNK, Noise, accumulate_gradient, frozen
 
 RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)  # of the impair pass
 REPAIR = 0.1  # of that, the rate of the repair pass
@@ -88,7 +88,8 @@ def learned(model: nn.Module, images: Tensor, labels: Tensor, steps: int, lr: fl
     weight = torch.full((len(labels),), 1 / STAND_INS, device=images.device)
     for _ in range(steps):
         optimiser.zero_grad(set_to_none=True)
-        losses.append(accumulate_gradient(model, images, labels, -weight, -penalty))
+        parts = [accumulate_gradient(model, x, y, -w, -penalty) for x, y, w in _in_parts(images, labels, weight)]
+        losses.append(torch.stack(parts).sum())
         optimiser.step()
     return Noise(images.detach(), labels, torch.stack(losses).tolist(), time.perf_counter() - start, steps * len(labels))
 
@@ -99,14 +100,19 @@ def carried(model: nn.Module, images: Tensor, labels: Tensor, steps: int, stride
     """`images` as a targeted attack changes them: by the gradient's signs, until the label's log-odds reach `target`."""
     start, losses = time.perf_counter(), []
     stride *= images.std().item()
+
+    def step(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        x = x.clone().requires_grad_()
+        odds = log_odds(forward(model, channels_last(x.clone())), y)
+        (gradient,) = torch.autograd.grad(odds.sum(), x)
+        going = (odds < target).view(-1, *[1] * (x.dim() - 1))
+        return x.detach() + stride * gradient.sign() * going, odds.detach()
+
     for _ in range(steps):
-        images = images.detach().clone().requires_grad_()
-        odds = log_odds(forward(model, channels_last(images.clone())), labels)
-        (gradient,) = torch.autograd.grad(odds.sum(), images)
-        going = (odds < target).view(-1, *[1] * (images.dim() - 1))
-        images = images.detach() + stride * gradient.sign() * going
-        losses.append(-odds.mean().item())
-    return Noise(images.detach(), labels, losses, time.perf_counter() - start, steps * len(labels))
+        moved, odds = zip(*(step(x, y) for x, y in _in_parts(images, labels)), strict=True)
+        images = torch.cat(moved)
+        losses.append(-torch.cat(odds).mean().item())
+    return Noise(images, labels, losses, time.perf_counter() - start, steps * len(labels))
 
 
 def log_odds(z: Tensor, labels: Tensor) -> Tensor:
@@ -122,7 +128,8 @@ def margins(model: nn.Module, signs: Sequence[Noise]) -> dict[int, float]:
     found: dict[int, list[Tensor]] = {}
     with mode(model, False):
         for kind in signs:
-            odds = log_odds(forward(model, kind.images.clone()), kind.labels).double()  # it may work in place
+            parts = _in_parts(kind.images, kind.labels)
+            odds = torch.cat([log_odds(forward(model, x.clone()), y) for x, y in parts]).double()  # it may work in place
             for c in kind.labels.unique().tolist():
                 found.setdefault(c, []).append(odds[kind.labels == c].mean())
     return {c: torch.stack(of_kinds).max().item() for c, of_kinds in found.items()}
@@ -130,7 +137,17 @@ def margins(model: nn.Module, signs: Sequence[Noise]) -> dict[int, float]:
 
 def margin(model: nn.Module, signs: Sequence[Noise]) -> float:
     """The highest of `margins`."""
-    return torch.tensor([*margins(model, signs).values()], dtype=torch.float64).max().item()  # nan where one is
+    return highest(margins(model, signs).values())
+
+
+def highest(values: Iterable[float]) -> float:
+    """nan where one is."""
+    return torch.tensor([*values], dtype=torch.float64).max().item()
+
+
+def _in_parts(images: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """As many images at once as noise is learned on."""
+    return in_parts(at_once(images.shape[1:], CHUNK), images, *others)
 
 
 @dataclass(frozen=True)
@@ -158,7 +175,6 @@ def next_try(tried: Sequence[Try], noise: bool | None) -> tuple[bool, int] | Non
     others = [t for t in tried if t.noise]
     if not others:
         return True, start
-    low, high = _bracket(tried, True)
     step = start - 1 if others[0].forgotten else start + 1
     untried = 0 <= step < len(RATES) and all(t.rung != step for t in others)
     return (True, step) if untried else None

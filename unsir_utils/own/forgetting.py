@@ -20,7 +20,7 @@ from ..engine.state import mode, with_gradients
 from ..noise import Noise, learn_noise
 from ..settings import best_record
 from ..unsir import Unlearned, two_passes
-from .choose import FORGOTTEN, RATES, REPAIR, TOLERATED, Try, margin, margins, next_try, stand_ins
+from .choose import FORGOTTEN, RATES, REPAIR, TOLERATED, Try, highest, margin, margins, next_try, stand_ins
 from .networks import in_precision_of, of_log_probabilities, ready, unwrapped
 from .report import Report
 from .request import Request, request_of
@@ -136,7 +136,7 @@ class _Search:
                 "probabilities?), so that without images of it nothing tells whether it is forgotten: pass some as "
                 "held_out_forget, with look=True (in a terminal --look)"
             )
-        return _highest(of_class.values())
+        return highest(of_class.values())
 
     def run(self, noise: bool | None) -> None:
         while (step := next_try(self.tries, noise)) and self._affordable(step[0]):
@@ -204,12 +204,7 @@ def _accuracy(model: nn.Module, samples: Samples) -> float:
 
 def _most_left(model: nn.Module, forget: Samples) -> float:
     """The accuracy on the class of which most is left, in %; nan for a diverged network."""
-    return _highest(_accuracy(model, forget.only([c])) for c in forget.labels.unique().tolist())
-
-
-def _highest(values: Iterable[float]) -> float:
-    """nan where one is."""
-    return torch.tensor([*values], dtype=torch.float64).max().item()
+    return highest(_accuracy(model, forget.only([c])) for c in forget.labels.unique().tolist())
 
 
 def _better(one: dict[str, Any], other: dict[str, Any]) -> bool:

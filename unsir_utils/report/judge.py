@@ -90,7 +90,7 @@ def interval(values: pd.Series, alpha: float = ALPHA, step: float = 0.0) -> Inte
 
 
 Numbers: TypeAlias = pd.Series | tuple[pd.Series, pd.Series]
-RANGES = {"%": (0, 100), "of 1": (0, 1)}  # of what has such a unit
+RANGES = {"%": (0, 100), "of 1": (0, 1), "times": (0, math.inf), "decades": (0, math.inf)}  # of what has such a unit
 
 
 @dataclass(frozen=True, eq=False)

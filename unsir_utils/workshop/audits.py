@@ -19,7 +19,7 @@ from ..audit.what_is_left import TELLING, Look, Read, Yardstick, measured
 from ..data.sets import Data
 from .provenance import state
 from .store import Trained, trained
-from .study import NOISE_OPTIONS, Method, Scenario, apply, check_comparison, learned_noise, measure, scenario
+from .study import Method, Scenario, apply, check_comparison, measure, noise_and_network, of_fisher, scenario
 
 
 def audits(
@@ -66,8 +66,8 @@ def outcomes_audited(
     s, records = _asked(methods, retrainings, request), []
     look, others = _looked(*_shared(s, retrainings, settings))
     for label, (method, options) in methods.items():
-        passes = _of_noise(s, method, options)
-        with _counting(s.original) as images:
+        passes, network = _before(s, method, options)
+        with _counting(network) as images:
             model, seconds = apply(method, s, **options)
             passes += s.recipe.epochs * len(s.retain) if method == "Retrain" else sum(images)
         told = measured(look.read(model), others, TELLING)
@@ -76,11 +76,14 @@ def outcomes_audited(
     return records
 
 
-def _of_noise(s: Scenario, method: str, options: dict) -> int:
-    """Image passes of noise that is kept, so that the network does not see them again. It is learned now if it never was."""
-    if method not in ("UNSIR", "Gradients pile up"):
-        return 0
-    return learned_noise(s, **{name: value for name, value in options.items() if name in NOISE_OPTIONS}).samples
+def _before(s: Scenario, method: str, options: dict) -> tuple[int, nn.Module]:
+    """Image passes of what is kept, so that they do not happen again, and the network that the method starts from. Noise is
+    learned now if it never was."""
+    if method in ("UNSIR", "Gradients pile up"):
+        noise, network = noise_and_network(s, options)
+        return noise.samples, network
+    of_fisher.cache_clear()  # so that its passes are counted whatever ran before
+    return 0, s.original
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..engine.state import seeded
 from ..engine.training import head
 from ..methods.baselines import MOST, fisher_forgetting
-from ..methods.fisher import fisher_information, method_for
+from ..methods.fisher import fisher_information
 from ..metrics import retain_forget_accuracy
 from ..settings import FISHER_ALPHA
 from .provenance import machine
@@ -96,7 +96,7 @@ def anatomy(per_class: int, setting: dict[str, Any], **request: Any) -> list[dic
 def _measured(s: Scenario, network: Trained, per_class: int, factor: float, machine: str) -> tuple[nn.Module, Information]:
     """The original, enlarged, and its Fisher information: once for every alpha, part and kind of information."""
     model = enlarged(s.original, factor)
-    return model, fisher_information(model, s.retain.draw(per_class, seed=s.seed), method=method_for(model))
+    return model, fisher_information(model, s.retain.draw(per_class, seed=s.seed))
 
 
 def inner_weights(model: nn.Module, x: Tensor) -> dict[str, Tensor]:

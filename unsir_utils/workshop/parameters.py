@@ -50,7 +50,7 @@ def _named(name: str, value: object, rule: Callable, *given: Any) -> Any:
         return rule(*given)
     except (ValueError, TypeError, FileNotFoundError) as error:
         what_to_do = "Change the parameters cell, run it, then this cell again."
-        raise ParameterError(f"{name} = {value!r}: {error}. {what_to_do}") from None
+        raise ParameterError(f"{name} = {value!r}: {str(error).rstrip('.')}. {what_to_do}") from None
 
 
 def _of_its_type(value: object, kind: str) -> None:
@@ -209,9 +209,13 @@ def _options(value: dict | list, _: Sets, of: str, known: Collection[str] = (), 
 
 
 def _option(name: str, value: Any) -> None:
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    if name == "penalty":  # the one number that may be 0
+        checks.not_negative(penalty=value)
+    elif isinstance(value, int):
         _count(name, value, least=2 if name == "batch_size" else 1)
-    elif isinstance(value, float):
+    else:
         checks.positive(**{name: value})
 
 

@@ -159,7 +159,7 @@ def one_class(settings: dict, fast: dict, fisher_images: int, rounds: list[int],
         "fast()": lambda seed: fast_unsir(original, s.forget, retain, seed=seed, **fast).model,
         "an epoch": lambda seed: pd.Series({"seconds": trained_apart(s, s.loaded, seed).seconds}),  # but for its writing
         "by image and class": lambda _: fisher_information(original, few, method="loop"),
-        "by layer": lambda _: fisher_information(original, few),
+        "by layer": lambda _: fisher_information(original, few, method="layerwise"),
     }
     return race("UNSIR, 1 class", sides, rounds, (s.loaded.test, s.forget), warm_up=False)
 

@@ -38,7 +38,6 @@ from .progress import progress
 from .provenance import tell
 
 FOLDER = models_root()
-LAYOUT = "memory order"  # of the optimiser's state in a partial training, see `training.in_memory_order`
 SAVE_EVERY_S = 20.0  # a state smaller than this much work is not worth its write
 
 
@@ -217,10 +216,15 @@ class _Training:
         optimiser, schedule = TRAININGS[recipe.training](groups, steps)
         return cls(model, in_memory_order(optimiser), schedule, {"epoch": 0, "history": [], "seconds": 0.0})
 
+    @property
+    def layout(self) -> str:
+        """How the optimiser's state lies, which `training.in_memory_order` turns on a CPU alone."""
+        return f"memory order, {next(self.model.parameters()).device.type}"
+
     def resume(self, file: Path, epochs: int) -> None:
         saved = torch.load(file, map_location=next(self.model.parameters()).device, weights_only=True)
-        if saved.get("layout") != LAYOUT:
-            raise ValueError("an older version kept it")
+        if saved.get("layout") != self.layout:
+            raise ValueError("an older version or another device kept it")
         for name in ("model", "optimiser", "schedule"):
             getattr(self, name).load_state_dict(saved[name])
         self.state = {name: saved[name] for name in self.state}
@@ -231,7 +235,7 @@ class _Training:
         """Whether there was room for it; training goes on without."""
         parts = {name: getattr(self, name).state_dict() for name in ("model", "optimiser", "schedule")}
         try:
-            write(file, lambda to: torch.save({**self.state, **parts, "layout": LAYOUT}, to))
+            write(file, lambda to: torch.save({**self.state, **parts, "layout": self.layout}, to))
         except OSError as error:
             warnings.warn(f"{file} could not be written ({error}): if interrupted, the training starts anew", stacklevel=2)
             return False

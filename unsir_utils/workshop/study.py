@@ -24,7 +24,7 @@ from ..engine import checks
 from ..engine.samples import Samples
 from ..impair import impair
 from ..methods.baselines import MaskedLogits, fisher_forgetting
-from ..methods.fisher import fisher_information, method_for
+from ..methods.fisher import fisher_information
 from ..methods.piled_up import piled_up
 from ..noise import Noise, blank_images, learn_noise, more_retain, unlearned_noise
 from ..repair import repair
@@ -154,10 +154,10 @@ NOISE_OPTIONS = {
 def learned_noise(s: Scenario, **options: object) -> Noise:
     """What `learn_noise` finds for the scenario, learned now if no notebook has asked for it. options: as of `unsir`."""
     checks.known("options of the noise", options, NOISE_OPTIONS)
-    return _noise(s, options)[0]
+    return noise_and_network(s, options)[0]
 
 
-def _noise(s: Scenario, options: dict) -> tuple[Noise, nn.Module]:
+def noise_and_network(s: Scenario, options: dict) -> tuple[Noise, nn.Module]:
     """UNSIR's noise, and the network as its learning left it. Other options than those of the noise are not looked at."""
     learning = tuple((short, options[long]) for long, short in NOISE_OPTIONS.items() if long in options)
     return _learned(s.network, tuple(s.forget), s.loaded.train.shape, s.seed, learning, machine())
@@ -189,15 +189,15 @@ def _retrain(s: Scenario) -> Ready:
 
 
 def _fisher(s: Scenario, per_class: int) -> Ready:
-    sample, (information, seconds) = s.retain.draw(per_class, seed=s.seed), _information(s, s.network, per_class, machine())
+    sample, (information, seconds) = s.retain.draw(per_class, seed=s.seed), of_fisher(s, s.network, per_class, machine())
     return partial(fisher_forgetting, s.original, sample, s.forget, information=information, seed=s.seed), seconds
 
 
 @lru_cache(maxsize=1)
-def _information(s: Scenario, network: Trained, per_class: int, machine: str) -> tuple[dict[str, Tensor], float]:
+def of_fisher(s: Scenario, network: Trained, per_class: int, machine: str) -> tuple[dict[str, Tensor], float]:
     """Fisher information, once for every alpha, and the seconds that it took."""
     sample, start = s.retain.draw(per_class, seed=s.seed), time.perf_counter()
-    return fisher_information(network.model, sample, method=method_for(network.model)), time.perf_counter() - start
+    return fisher_information(network.model, sample), time.perf_counter() - start
 
 
 def _masked(s: Scenario) -> Ready:
@@ -214,12 +214,12 @@ def _control(images: Callable[[Scenario, int], Noise | None]) -> Callable[..., R
 
 
 def _unsir(s: Scenario, **learning) -> Ready:
-    noise, model = _noise(s, learning)
+    noise, model = noise_and_network(s, learning)
     return partial(unsir, model, s.forget, s.retain_subset, noise=noise, seed=s.seed), noise.seconds
 
 
 def _piled_up(s: Scenario, **learning) -> Ready:
-    noise, model = _noise(s, learning)
+    noise, model = noise_and_network(s, learning)
     return partial(piled_up, model, s.retain_subset, noise, seed=s.seed), noise.seconds
 
 
@@ -514,7 +514,7 @@ def grid(method: str, impair_rates: list[float], repair_rates: list[float], opti
     _check_options(method, options, dict.fromkeys(["impair_lr", "repair_lr"]))
     images: Noise | None
     if method == "UNSIR":
-        images, start = _noise(s, options)
+        images, start = noise_and_network(s, options)
     else:
         images, start = CONTROLS[method](s, options.get("noise_per_class", PAPER.noise_per_class)), s.original
     passes, subset = asdict(PAPER) | options, s.retain_subset
