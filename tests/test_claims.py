@@ -229,6 +229,12 @@ def test_the_gaze_is_compared_between_the_parts():
     assert the(tests) == pytest.approx([0.8, 0.7, 0.6])
 
 
+@pytest.mark.parametrize("retrained, outcome", [([0.5], UNDEFINED), ([0.5, 0.51, 0.52], HOLDS)])
+def test_one_retrained_network_proves_nothing_however_often_it_is_compared(retrained, outcome):
+    frame = pd.concat([gaze([0.1, 0.2, 0.3]), gaze(retrained, "Retrain")])
+    assert judge(claims.looks_away(frame))[0]["controls"] == f"Retrain {outcome}"
+
+
 def test_in_the_second_reading_a_map_that_is_empty_afterwards_counts_as_zero():
     assert the(claims.looks_away(gaze([NAN] * 3)), 1) == pytest.approx([0.9] * 3)
 

@@ -135,7 +135,7 @@ def audited(above: dict[str, list[float]], verdict: str = "fails", of: str = "fe
     return pd.DataFrame(lines).assign(test="linear probe", of=of, bound=40.0, verdict=verdict)
 
 
-LEFT = {"Masked logits": [30], "Bias shift": [30], "Retrain": [-5]}
+LEFT = {"Masked logits": [30], "Bias shift": [30], "Retrain": [-5, -6, -7]}
 
 
 @pytest.mark.parametrize(

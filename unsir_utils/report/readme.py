@@ -169,7 +169,8 @@ def marked(text: str, copy: Path) -> str:
     judged = (copy.parent / "tables" / f"{copy.stem}{FINDINGS}.csv").exists()
     told = ""
     if _code(book) != _code(json.loads(today.read_text(encoding="utf-8"))):
-        told = f"Executed by older code than that of `notebooks/{copy.name}`: its cells may not run any more."
+        told = f"Executed by older code than that of `notebooks/{copy.name}`: its cells may not run any more, "
+        told += "and files may have other names now."
     elif judged and _judged_anew(copy.parent, copy.stem):
         told = "Its records were judged anew since it was executed."
     if told:
