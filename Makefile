@@ -5,7 +5,8 @@ LAUNCH ?=
 LAB ?=
 WORKERS ?=
 
-NOTEBOOKS := $(sort $(basename $(notdir $(wildcard notebooks/*.ipynb))))
+# What a reader adds (Untitled, 11_retain_share-Copy1) is none of them.
+NOTEBOOKS := $(sort $(foreach name,$(basename $(notdir $(wildcard notebooks/[0-9][0-9]_*.ipynb))),$(if $(findstring -,$(name)),,$(name))))
 PROFILES := quick mine $(sort $(basename $(notdir $(wildcard notebooks/profiles/*.yaml))))
 RUNS := $(or $(UNSIR_RESULTS),runs)
 ifneq ($(filter-out $(PROFILES),$(or $(PROFILE),none)),)
@@ -13,6 +14,9 @@ $(error there is no profile $(PROFILE): choose one of $(PROFILES))
 endif
 ifneq ($(filter-out $(NOTEBOOKS),$(NAMES)),)
 $(error NAMES has $(filter-out $(NOTEBOOKS),$(NAMES)), which is no notebook: choose among $(NOTEBOOKS))
+endif
+ifneq ($(filter $(abspath results) $(abspath results)/%,$(abspath $(RUNS))),)
+$(error UNSIR_RESULTS names results/, where what is published lies: name another folder, or unset it)
 endif
 ifneq ($(words $(RUNS)),1)
 $(error UNSIR_RESULTS is "$(RUNS)": make cannot write to a folder with a space in its name, choose another)
@@ -112,7 +116,7 @@ check: env  ## compare the last run of PROFILE with what is published; NAMES: of
 publish: env  ## for maintainers: the last run of PROFILE becomes what is published, of NAMES or of all notebooks
 	@"$(PYTHON)" -m unsir_utils.report.publish --profile $(PROFILE) $(NAMES)
 
-models: env  ## the trained networks of PROFILE as files for others: runs/models/
+models: env  ## the trained networks of PROFILE as files for others: runs/models/PROFILE/
 	@"$(PYTHON)" -m unsir_utils.workshop.checkpoints --profile $(PROFILE)
 
 bench: env  ## the benchmark, alone on the machine: runs/bench/
@@ -164,5 +168,5 @@ lock:  ## requirements.lock and requirements-site.lock, exact versions for every
 	$(COMPILE) --extra test --output-file requirements.lock pyproject.toml
 	$(COMPILE) --group site --constraint requirements.lock --output-file requirements-site.lock
 
-clean:  ## forget what was run here; trained models stay until runs/checkpoints is deleted
+clean:  ## forget what was run here; trained models and finished cases stay until runs/checkpoints is deleted
 	rm -rf $(foreach profile,$(PROFILES),$(RUNS)/$(profile))

@@ -65,6 +65,12 @@ def test_an_address_that_does_not_answer_is_named(name, monkeypatch):
         checkpoints.fetched(name)
 
 
+def test_a_place_that_is_no_folder_is_named(monkeypatch):
+    monkeypatch.setenv("UNSIR_CHECKPOINTS", "nowhere")
+    with pytest.raises(OSError, match="UNSIR_CHECKPOINTS is 'nowhere', which is no folder"):
+        checkpoints.fetched("x.safetensors")
+
+
 @pytest.mark.parametrize("same, kind", [(True, torch.bfloat16), (False, torch.float32)])
 def test_weights_are_halved_where_the_logits_stay(same, kind, given, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "_same_logits", lambda *_: same)

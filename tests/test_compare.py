@@ -213,3 +213,13 @@ def test_published_columns_without_a_unit_of_their_own_are_sizes():
                 shared, keys = compare._columns(kind, table, table)
                 found |= {c for c in shared if kind == "cell" and c not in keys and not named.search(c)}
     assert found == BY_SHARE
+
+
+FIGURES = [f for f in published_root().glob("*/tables/*.csv") if not f.with_suffix(".md").exists()]
+
+
+@pytest.mark.parametrize("file", sorted(FIGURES), ids=lambda f: f"{f.parts[-3]}-{f.stem}")
+def test_no_two_published_records_are_averaged_but_over_seeds_networks_and_images(file):
+    records = compare._read(file)
+    keys = [c for c in records if c in compare.OVER or compare._is_key(records[c], "figure")]
+    assert not records.duplicated(keys).any(), "a swept column is no key: see UNITS"

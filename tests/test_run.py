@@ -46,8 +46,8 @@ def project(tmp_path, monkeypatch):
     monkeypatch.setattr(profiles, "PROFILES", tmp_path / "notebooks" / "profiles")
     monkeypatch.setenv("UNSIR_RESULTS", str(tmp_path / "out"))
     profiles.PROFILES.mkdir(parents=True)
-    write(tmp_path / "notebooks" / "tiny.ipynb", "print(profile, seeds, lr, steps)")
-    (profiles.PROFILES / "huge.yaml").write_text("tiny: {steps: 99}")
+    write(tmp_path / "notebooks" / "00_tiny.ipynb", "print(profile, seeds, lr, steps)")
+    (profiles.PROFILES / "huge.yaml").write_text("00_tiny: {steps: 99}")
     (profiles.PROFILES / "stale.yaml").write_text("gone: {steps: 99}")
     (profiles.PROFILES / "empty.yaml").write_text("")
     return tmp_path
@@ -63,21 +63,21 @@ def write(path: Path, *cells: str) -> Path:
 @pytest.mark.parametrize(
     "name, profile, given, words",
     [
-        ("absent", "quick", {}, ["absent.ipynb", "choose one of tiny"]),
-        ("tiny", "enormous", {}, ["unknown profile 'enormous'", "choose one of quick, mine, empty, huge, stale"]),
-        ("tiny", "stale", {}, ["profile stale", "gone"]),
+        ("absent", "quick", {}, ["absent.ipynb", "choose one of 00_tiny"]),
+        ("00_tiny", "enormous", {}, ["unknown profile 'enormous'", "choose one of quick, mine, empty, huge, stale"]),
+        ("00_tiny", "stale", {}, ["profile stale", "gone"]),
         (
-            "tiny",
+            "00_tiny",
             "quick",
             {"step": 1},
-            ["tiny.ipynb has no parameter 'step'", "profile, seeds, lr, steps, limit, fast"],
+            ["00_tiny.ipynb has no parameter 'step'", "profile, seeds, lr, steps, limit, fast"],
         ),
-        ("tiny", "quick", {"seeds": "0"}, ["seeds", "'0', a str", "a list", "[0, 1]"]),
-        ("tiny", "quick", {"seeds": [0, "1"]}, ["an entry of parameter seeds", "'1', a str", "a int"]),
-        ("tiny", "quick", {"steps": 1.0}, ["steps", "1.0, a float", "a int", "default 3"]),
-        ("tiny", "quick", {"lr": "0.5"}, ["lr", "'0.5', a str", "a float"]),
-        ("tiny", "quick", {"steps": True}, ["steps", "True, a bool", "a int"]),
-        ("tiny", "quick", {"fast": 1}, ["fast", "1, a int", "a bool"]),
+        ("00_tiny", "quick", {"seeds": "0"}, ["seeds", "'0', a str", "a list", "[0, 1]"]),
+        ("00_tiny", "quick", {"seeds": [0, "1"]}, ["an entry of parameter seeds", "'1', a str", "a int"]),
+        ("00_tiny", "quick", {"steps": 1.0}, ["steps", "1.0, a float", "a int", "default 3"]),
+        ("00_tiny", "quick", {"lr": "0.5"}, ["lr", "'0.5', a str", "a float"]),
+        ("00_tiny", "quick", {"steps": True}, ["steps", "True, a bool", "a int"]),
+        ("00_tiny", "quick", {"fast": 1}, ["fast", "1, a int", "a bool"]),
     ],
     ids=str,
 )
@@ -88,13 +88,40 @@ def test_what_is_wrong_is_named_before_a_kernel_starts(project, no_kernel, name,
     assert not (project / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["Untitled", "00_tiny-Copy1"])
+def test_what_a_reader_adds_beside_the_notebooks_is_in_nobodys_way(project, name):
+    (project / "notebooks" / f"{name}.ipynb").write_text("{}")
+    assert run.check(project / "notebooks" / "00_tiny.ipynb", "huge") == {"steps": 99, "profile": "huge"}
+
+
+NONE = [("", "is no notebook"), ("[]", "is no notebook"), ('{"cells": []}', "has 0 cells tagged")]
+
+
+@pytest.mark.parametrize("text, words", NONE)
+def test_a_notebook_without_parameters_is_named(project, text, words):
+    (project / "notebooks" / "01_empty.ipynb").write_text(text)
+    with pytest.raises(ValueError, match=f"01_empty.ipynb {words}"):
+        run.check(project / "notebooks" / "01_empty.ipynb", "quick")
+
+
+def test_nothing_runs_into_what_is_published(project, no_kernel, monkeypatch):
+    monkeypatch.setenv("UNSIR_RESULTS", "results")
+    with pytest.raises(ValueError, match="UNSIR_RESULTS names results/"):
+        run.run(project / "notebooks" / "00_tiny.ipynb")
+
+
+def test_the_profile_is_no_override(project):
+    with pytest.raises(ValueError, match="name one by --profile"):
+        run.check(project / "notebooks" / "00_tiny.ipynb", "quick", {"profile": "huge"})
+
+
 @pytest.mark.parametrize(
     "given",
     [{"lr": 1}, {"lr": 1.5}, {"seeds": []}, {"limit": 3}, {"limit": "x"}, {"steps": None}, {"fast": True}],
     ids=str,
 )
 def test_fitting_values_pass(project, given):
-    profiles.check_parameters(project / "notebooks" / "tiny.ipynb", given)
+    profiles.check_parameters(project / "notebooks" / "00_tiny.ipynb", given)
 
 
 def test_an_override_beats_the_profile_and_the_profile_the_default(project, monkeypatch):
@@ -107,8 +134,8 @@ def test_an_override_beats_the_profile_and_the_profile_the_default(project, monk
     monkeypatch.setattr(papermill, "execute_notebook", execute)
     own = {"quick": project / "out" / "quick", "empty": project / "out" / "empty", "huge": project / "out" / "huge"}
     for profile, folder in own.items():
-        assert run.run(project / "notebooks" / "tiny.ipynb", profile).parent == folder
-    apart = run.run(project / "notebooks" / "tiny.ipynb", "huge", {"steps": 5}).parent
+        assert run.run(project / "notebooks" / "00_tiny.ipynb", profile).parent == folder
+    apart = run.run(project / "notebooks" / "00_tiny.ipynb", "huge", {"steps": 5}).parent
     assert apart.parent == own["huge"] and apart.name.startswith("steps=5-")
     assert [values.pop("profile") for values in given] == ["quick", "empty", "huge", "huge"]
     assert given == [{}, {}, {"steps": 99}, {"steps": 5}]
@@ -129,10 +156,10 @@ def test_every_profile_speaks_of_every_notebook(profile):
 
 
 def test_a_copy_of_a_notebook_that_succeeds_is_kept(project):
-    source = project / "notebooks" / "tiny.ipynb"
+    source = project / "notebooks" / "00_tiny.ipynb"
     before = source.read_bytes()
     copy = run.run(source, "huge", {"lr": 2})
-    assert copy.relative_to(project / "out" / "huge").match("lr=2-*/tiny.ipynb") and source.read_bytes() == before
+    assert copy.relative_to(project / "out" / "huge").match("lr=2-*/00_tiny.ipynb") and source.read_bytes() == before
     notebook = nbformat.read(copy, as_version=4)
     nbformat.validate(notebook)
     assert notebook.cells[-1].outputs[0].text == "huge [0, 1] 2 99\n"
@@ -145,14 +172,14 @@ def test_a_copy_of_a_notebook_that_succeeds_is_kept(project):
 
 
 def test_a_cell_that_fails_is_named_and_an_earlier_copy_stays(project):
-    source = write(project / "notebooks" / "tiny.ipynb", "1 / (lr - 0.5)", "print('not reached')")
-    earlier = project / "out" / "quick" / "tiny.ipynb"
+    source = write(project / "notebooks" / "00_tiny.ipynb", "1 / (lr - 0.5)", "print('not reached')")
+    earlier = project / "out" / "quick" / "00_tiny.ipynb"
     earlier.parent.mkdir(parents=True)
     earlier.write_text("earlier")
     with pytest.raises(RuntimeError) as error:
         run.run(source)
-    failed = project / "out" / "quick" / "failed" / "tiny.ipynb"
-    assert str(error.value) == f"tiny failed in cell 3: ZeroDivisionError: float division by zero: open {failed}"
+    failed = project / "out" / "quick" / "failed" / "00_tiny.ipynb"
+    assert str(error.value) == f"00_tiny failed in cell 3: ZeroDivisionError: float division by zero: open {failed}"
     cells = nbformat.read(failed, as_version=4).cells
     assert any(output.output_type == "error" for cell in cells for output in cell.get("outputs", []))
     assert "not reached" not in str([cell.get("outputs") for cell in cells])
@@ -171,7 +198,7 @@ def test_a_cell_that_fails_is_named_and_an_earlier_copy_stays(project):
     ids=str,
 )
 def test_the_command_ends_with_a_message(project, no_kernel, monkeypatch, arguments, word):
-    tiny = str(project / "notebooks" / "tiny.ipynb")
+    tiny = str(project / "notebooks" / "00_tiny.ipynb")
     monkeypatch.setattr(sys, "argv", ["run", *(a.replace("{tiny}", tiny) for a in arguments)])
     with pytest.raises(SystemExit) as end:
         run.main()
@@ -183,18 +210,19 @@ def test_the_command_ends_with_a_message_when_a_cell_fails(project, monkeypatch)
         raise papermill.exceptions.PapermillExecutionError(2, 1, "1 / 0", "ZeroDivisionError", "division by zero", [])
 
     monkeypatch.setattr(papermill, "execute_notebook", fail)
-    monkeypatch.setattr(sys, "argv", ["run", str(project / "notebooks" / "tiny.ipynb")])
-    with pytest.raises(SystemExit, match="^tiny failed in cell 1: ZeroDivisionError: division by zero: open .*tiny.ipynb$"):
+    monkeypatch.setattr(sys, "argv", ["run", str(project / "notebooks" / "00_tiny.ipynb")])
+    told = "^00_tiny failed in cell 1: ZeroDivisionError: division by zero: open .*00_tiny.ipynb$"
+    with pytest.raises(SystemExit, match=told):
         run.main()
 
 
 def test_the_command_hands_its_overrides_on(project, monkeypatch, capsys):
-    given, tiny = [], str(project / "notebooks" / "tiny.ipynb")
-    monkeypatch.setattr(run, "run", lambda *arguments: given.append(arguments) or project / "tiny.ipynb")
+    given, tiny = [], str(project / "notebooks" / "00_tiny.ipynb")
+    monkeypatch.setattr(run, "run", lambda *arguments: given.append(arguments) or project / "00_tiny.ipynb")
     monkeypatch.setattr(sys, "argv", ["run", tiny, "--profile", "huge", "-p", "seeds=[3]", "-p", "lr=1e-1"])
     run.main()
     assert given == [(Path(tiny), "huge", {"seeds": [3], "lr": 0.1})]
-    assert "tiny" in capsys.readouterr().out
+    assert "00_tiny" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("pair", ["x=[", "seed"])
@@ -212,16 +240,16 @@ def test_kernels_that_run_together_have_sockets_of_their_own(project, monkeypatc
         places.append(Path(config["KernelManager"]["ip"]).parent)
         assert config["KernelManager"]["transport"] == "ipc" and places[-1].is_dir()
         if len(places) == 1:  # a second one starts while the first runs
-            run.run(project / "notebooks" / "tiny.ipynb", "huge")
+            run.run(project / "notebooks" / "00_tiny.ipynb", "huge")
         nbformat.write(nbformat.read(source, as_version=4), target)
 
     monkeypatch.setattr(papermill, "execute_notebook", execute)
-    run.run(project / "notebooks" / "tiny.ipynb", "quick")
+    run.run(project / "notebooks" / "00_tiny.ipynb", "quick")
     assert len(set(places)) == 2 and not any(place.exists() for place in places)
 
 
 def test_only_what_would_run_is_checked(project, no_kernel, monkeypatch):
-    tiny = str(project / "notebooks" / "tiny.ipynb")
+    tiny = str(project / "notebooks" / "00_tiny.ipynb")
     monkeypatch.setattr(sys, "argv", ["run", "--check", tiny, tiny, "--profile", "huge"])
     run.main()
     assert not (project / "out").exists()
@@ -230,7 +258,7 @@ def test_only_what_would_run_is_checked(project, no_kernel, monkeypatch):
 def test_an_unknown_precision_is_named_before_a_kernel_starts(project, no_kernel, monkeypatch):
     monkeypatch.setenv("UNSIR_PRECISION", "float16")
     with pytest.raises(ValueError, match="UNSIR_PRECISION is 'float16': choose one of auto, float32"):
-        run.run(project / "notebooks" / "tiny.ipynb")
+        run.run(project / "notebooks" / "00_tiny.ipynb")
 
 
 @pytest.mark.parametrize("variable", ["UNSIR_THREADS", "UNSIR_WORKERS"])
@@ -238,16 +266,16 @@ def test_an_unknown_precision_is_named_before_a_kernel_starts(project, no_kernel
 def test_a_bad_number_of_threads_or_workers_is_named(project, no_kernel, monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
     with pytest.raises(ValueError, match=f"{variable} is '{value}': expected a whole number from 1 on"):
-        run.run(project / "notebooks" / "tiny.ipynb")
+        run.run(project / "notebooks" / "00_tiny.ipynb")
 
 
 @pytest.mark.parametrize(
     "error, message",
     [
-        (OSError(28, "No space left on device", "/full/tiny.ipynb"), "^No space left on device: /full/tiny.ipynb$"),
+        (OSError(28, "No space left on device", "/full/00_tiny.ipynb"), "^No space left on device: /full/00_tiny.ipynb$"),
         (OSError(28, "No space left on device"), "^No space left on device: .*out$"),
-        (ZMQError(98), "^tiny: its kernel failed: ZMQError: Address already in use$"),
-        (DeadKernelError("Kernel died"), "^tiny: its kernel failed: DeadKernelError: Kernel died$"),
+        (ZMQError(98), "^00_tiny: its kernel failed: ZMQError: Address already in use$"),
+        (DeadKernelError("Kernel died"), "^00_tiny: its kernel failed: DeadKernelError: Kernel died$"),
         (KeyboardInterrupt(), "^130$"),
     ],
     ids=lambda e: type(e).__name__,
@@ -257,7 +285,7 @@ def test_whatever_stops_a_run_is_a_sentence(project, monkeypatch, capsys, error,
         raise error
 
     monkeypatch.setattr(papermill, "execute_notebook", fail)
-    monkeypatch.setattr(sys, "argv", ["run", str(project / "notebooks" / "tiny.ipynb")])
+    monkeypatch.setattr(sys, "argv", ["run", str(project / "notebooks" / "00_tiny.ipynb")])
     with pytest.raises(SystemExit) as end:
         run.main()
     assert re.search(message, str(end.value.code))
@@ -273,8 +301,8 @@ def test_a_foreign_kernelspec_and_a_long_temporary_folder_do_no_harm(project, tm
     long = tmp_path / ("long" * 25)
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
-    write(project / "notebooks" / "tiny.ipynb", "import sys; print(sys.version)")
-    copy = run.run(project / "notebooks" / "tiny.ipynb", overrides={"lr": 1e-3})
+    write(project / "notebooks" / "00_tiny.ipynb", "import sys; print(sys.version)")
+    copy = run.run(project / "notebooks" / "00_tiny.ipynb", overrides={"lr": 1e-3})
     notebook = nbformat.read(copy, as_version=4)
     assert notebook.cells[-1].outputs[0].text.strip() == sys.version.strip()
     assert notebook.metadata.kernelspec == KERNEL
@@ -289,16 +317,16 @@ def test_sockets_have_short_paths_or_none(monkeypatch, places, transport):
 
 
 def test_a_value_in_a_profile_may_be_a_power_of_ten(project):
-    (profiles.PROFILES / "huge.yaml").write_text("tiny: {lr: 1e-3, seeds: [1e-3]}")
-    assert profiles.profile_values("huge")["tiny"] == {"lr": 0.001, "seeds": [0.001]}
+    (profiles.PROFILES / "huge.yaml").write_text("00_tiny: {lr: 1e-3, seeds: [1e-3]}")
+    assert profiles.profile_values("huge")["00_tiny"] == {"lr": 0.001, "seeds": [0.001]}
 
 
 def test_what_a_profile_shares_goes_to_every_notebook_that_has_it_and_asks_for_nothing_else(project):
-    write(project / "notebooks" / "other.ipynb")
-    write(project / "notebooks" / "quick.ipynb")
-    text = "as_in_quick: [quick]\nshared: {lr: 0.5, steps: 7}\ntiny: {steps: 99}"
+    write(project / "notebooks" / "01_other.ipynb")
+    write(project / "notebooks" / "02_quick.ipynb")
+    text = "as_in_quick: [02_quick]\nshared: {lr: 0.5, steps: 7}\n00_tiny: {steps: 99}"
     (profiles.PROFILES / "huge.yaml").write_text(text)
-    expected = {"tiny": {"lr": 0.5, "steps": 99}, "other": {"lr": 0.5, "steps": 7}, "quick": {}}
+    expected = {"00_tiny": {"lr": 0.5, "steps": 99}, "01_other": {"lr": 0.5, "steps": 7}, "02_quick": {}}
     assert profiles.profile_values("huge") == expected
     (profiles.PROFILES / "huge.yaml").write_text("shared: {lr: 0.5, rate: 7}")
     with pytest.raises(ValueError, match="shares what is no parameter of any notebook: rate"):
@@ -308,11 +336,11 @@ def test_what_a_profile_shares_goes_to_every_notebook_that_has_it_and_asks_for_n
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("tiny: {lr: 0.5", "huge.yaml is no YAML"),
-        ("tiny:", "huge.yaml: tiny holds None: expected a dict"),
-        ("tiny: [1]", "tiny holds .1.: expected a dict"),
+        ("00_tiny: {lr: 0.5", "huge.yaml is no YAML"),
+        ("00_tiny:", "huge.yaml: 00_tiny holds None: expected a dict"),
+        ("00_tiny: [1]", "00_tiny holds .1.: expected a dict"),
         ("[1]", "huge.yaml holds a list: expected parameters by notebook"),
-        ("as_in_quick: tiny", "as_in_quick holds 'tiny': expected a list"),
+        ("as_in_quick: 00_tiny", "as_in_quick holds '00_tiny': expected a list"),
         ("shared:", "shared holds None: expected a dict"),
     ],
 )

@@ -143,6 +143,10 @@ def other(place) -> None:
     torch.save(net(7).state_dict(), place / "net.pt")
 
 
+def deeper(place) -> None:
+    torch.save(nn.Sequential(net(), net(2), net(2)).state_dict(), place / "net.pt")
+
+
 def text(place) -> None:
     (place / "net.pt").write_text("no weights")
 
@@ -157,12 +161,13 @@ def tensors(place) -> None:
     [
         (scripted, "is TorchScript, a program"),
         (pickled, "without unpickling, which could run code"),
-        (other, "the weights of another network"),
+        (other, "it has 7 outputs, the network here 3: name all 7 classes in their order (--names)"),
+        (deeper, "and 29 more differ: build the network that it was saved from"),
         (text, "cannot be read"),
         (tensors, "holds no state_dict"),
         (lambda place: None, "no file net.pt"),
     ],
-    ids=["TorchScript", "pickle", "another network", "text", "no weights", "no file"],
+    ids=["TorchScript", "pickle", "other classes", "another network", "text", "no weights", "no file"],
 )
 def test_a_checkpoint_that_cannot_be_taken_is_refused(make, message, place, capsys):
     make(place)

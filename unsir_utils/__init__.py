@@ -32,6 +32,10 @@ def __getattr__(name: str) -> object:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 class _Package(ModuleType):
     def __setattr__(self, name: str, value: object) -> None:
         """`unsir_utils.impair` stays the function when Python imports the module of that name."""

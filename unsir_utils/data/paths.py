@@ -24,6 +24,12 @@ def published_root() -> Path:
     return REPOSITORY / "results"
 
 
+def check_apart() -> None:
+    """Raises ValueError where runs would write over what is published."""
+    if results_root().resolve().is_relative_to(published_root().resolve()):
+        raise ValueError("UNSIR_RESULTS names results/, where what is published lies: name another folder, or unset it")
+
+
 def models_root() -> Path:
     """Where trained models are kept; the environment variable UNSIR_MODELS names another folder."""
     return _folder("UNSIR_MODELS", results_root() / "checkpoints")
@@ -34,10 +40,15 @@ def data_root() -> Path:
     return _folder("UNSIR_DATA", REPOSITORY / "data")
 
 
+def experiments(folder: Path = REPOSITORY / "notebooks") -> list[Path]:
+    """The project's notebooks, as their names tell: what a reader adds (Untitled, 11_retain_share-Copy1) is none."""
+    return sorted(p for p in folder.glob("*.ipynb") if re.fullmatch(r"\d\d_\w+", p.stem))
+
+
 def profile_file(profile: str, relative: str | Path) -> Path:
     """A file of a profile, such as "tables/01_cifar10.csv": this machine's, or what is published where there is no run."""
     name = Path(relative).stem
-    notebooks = [p.stem for p in (REPOSITORY / "notebooks").glob("*.ipynb") if of_notebook(name, p.stem)]
+    notebooks = [p.stem for p in experiments() if of_notebook(name, p.stem)]
     copy, run, published = f"{(notebooks or [name])[0]}.ipynb", results_root() / profile, published_root() / profile
     return (published if (published / copy).exists() and not (run / copy).exists() else run) / relative
 

@@ -126,9 +126,21 @@ def load_weights(model: nn.Module, path: Path) -> None:
     while prefix := _wrapper(found, model):
         found = {key.removeprefix(prefix): value for key, value in found.items()}
     try:
-        model.load_state_dict(found | _tied(found, model))
+        model.load_state_dict(found := found | _tied(found, model))
     except RuntimeError as error:
-        raise ValueError(f"{path} holds the weights of another network: {error}") from error
+        raise ValueError(f"{path} holds the weights of another network: {_misfit(found, model.state_dict())}") from error
+
+
+def _misfit(found: dict[str, torch.Tensor], own: dict[str, torch.Tensor]) -> str:
+    """What a checkpoint has otherwise than the network, and what to do where that is the number of classes alone."""
+    shared = found.keys() & own.keys()
+    sizes = {key: (*found[key].shape[:1], *own[key].shape[:1]) for key in shared if found[key].shape != own[key].shape}
+    other = sorted({*sizes, *(found.keys() ^ own.keys())})
+    if len(other) == len(sizes) <= 2 and len({*sizes.values()}) == 1:  # weight and bias of one layer
+        has, here = sizes[other[0]]
+        return f"it has {has} outputs, the network here {here}: name all {has} classes in their order (--names)"
+    more = f" and {len(other) - 3} more" if len(other) > 3 else ""
+    return f"{', '.join(other[:3])}{more} differ: build the network that it was saved from"
 
 
 def _tied(found: dict[str, torch.Tensor], model: nn.Module) -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         print(f"python -m unsir_utils forget: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -48,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     add = forget.add_argument
     add("folder", type=Path, metavar="FOLDER", help="the images; see below")
     add("--network", required=True, metavar="NAME", help="module:function that returns it, or torchvision's name of it")
-    add("--arguments", type=json.loads, default=None, metavar="JSON",
+    add("--arguments", type=_as_json, default=None, metavar="JSON",
         help='what it is called with; default for torchvision: {"num_classes": sub-folders}, else none')  # fmt: skip
     add("--weights", required=True, type=Path, metavar="FILE", help=".safetensors, or a state_dict that torch.save wrote")
     add("--classes", required=True, nargs="+", metavar="CLASS", help="to forget: names of sub-folders, or numbers")
@@ -66,6 +70,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default=None, help="cpu, cuda or cuda:1; default: the GPU where there is one")
     add("--seed", type=int, default=0)
     return parser
+
+
+EXAMPLE = '{"num_classes": 3}'
+
+
+def _as_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no JSON: expected such as {EXAMPLE}") from error
 
 
 def _forget(asked: argparse.Namespace) -> None:
@@ -119,11 +133,12 @@ def _unlearned(model: Any, asked: argparse.Namespace, train: Any, held_out: Any)
 
     classes = [c if c in train.names or not c.isdecimal() else int(c) for c in asked.classes]
     gone = held_out.only(classes)
-    return forget(
-        model, classes, train.without(classes), held_out.without(classes),
-        held_out_forget=gone if len(gone) else None, look=asked.look,
-        retain_per_class=asked.retain_per_class, batch_size=asked.batch_size, budget=asked.budget, seed=asked.seed,
-    )  # fmt: skip
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # the report says all that `forget` warns of
+        return forget(
+            model, classes, train.without(classes), held_out.without(classes),
+            held_out_forget=gone if len(gone) else None, look=asked.look,
+            retain_per_class=asked.retain_per_class, batch_size=asked.batch_size, budget=asked.budget, seed=asked.seed,
+        )  # fmt: skip
 
 
 def _write(found: Any, asked: argparse.Namespace, names: tuple[str, ...]) -> None:

@@ -49,7 +49,7 @@ EXACT, RATE = Unit(0, 0), Unit(0, 1, decades=True)
 KEY, IGNORED = "key", "ignored"
 UNITS = [  # the first that fits a column's name, or a number's; a column of words is a key
     (r"^(seed|trained|step|passes|image|layer|share|penalty|alpha|λ|class|claim|tested|network|#forget|n_forget)$", KEY),
-    (r"^(retain_per_class|noise_per_class|copies|batch_size|pictured|candidate|round|start|against|asked)$", KEY),
+    (r"^(retain_per_class|noise_per_class|copies|batch_size|pictured|candidate|round|start|against|asked|alone|at)$", KEY),
     (r"^(rates|pair|after request)$", KEY),
     (r"^(paper\b|answer$|options$|source$|environment|seconds|controls$|measured$|noise$|forgotten$|margin$)", IGNORED),
     (r"^(relearned|linear probe|nearest class mean|logit recovered|row from)\b", POINTS),  # recalls, in %

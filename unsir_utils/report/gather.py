@@ -9,7 +9,16 @@ import nbformat
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ..data.paths import REPOSITORY, YAML, profile_file, profile_files, published_root, read_yaml, results_root, seconds_of
+from ..data.paths import (
+    YAML,
+    experiments,
+    profile_file,
+    profile_files,
+    published_root,
+    read_yaml,
+    results_root,
+    seconds_of,
+)  # fmt: skip
 from .claims import claims
 from .judge import FAILS, HOLDS, NOT_THE_NOISE, UNDECIDED, UNDEFINED, Finding
 from .paper import PAPER
@@ -119,8 +128,7 @@ def verdict_squares(axis: Axes, findings: pd.DataFrame) -> None:
 
 def _notebooks() -> dict[str, str]:
     """Name and title of every notebook, in order."""
-    paths = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
-    first = {path.stem: nbformat.read(path, as_version=4).cells[0].source for path in paths}
+    first = {path.stem: nbformat.read(path, as_version=4).cells[0].source for path in experiments()}
     return {name: source.splitlines()[0].removeprefix("# ") for name, source in first.items()}
 
 

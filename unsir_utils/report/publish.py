@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from ..data.paths import REPOSITORY, of_notebook, published_root, results_root, sentence
+from ..data.paths import check_apart, experiments, of_notebook, published_root, results_root, sentence
 from ..workshop.profiles import changed
 from . import readme
 
@@ -24,6 +24,7 @@ def publish(profile: str, names: list[str]) -> None:
     names: none for all that the run tried. Raises ValueError, before anything is touched, where one did not end or
     ran with values that are not the profile's.
     """
+    check_apart()
     run, published = results_root() / profile, published_root() / profile
     names = names or sorted({p.stem for folder in (run, run / "failed") for p in folder.glob("*.ipynb")})
     failed = [name for name in names if not (run / f"{name}.ipynb").exists() or (run / f"failed/{name}.ipynb").exists()]
@@ -32,7 +33,7 @@ def publish(profile: str, names: list[str]) -> None:
         raise ValueError(f"{run}: {what}; make reproduce PROFILE={profile} first")
     if tweaked := [f"{name} ({', '.join(own)})" for name in names if (own := _tweaks(run, name))]:
         raise ValueError(f"{'; '.join(tweaked)} ran with other values than the profile's: run it anew without them")
-    known = [p.stem for p in (REPOSITORY / "notebooks").glob("*.ipynb")]
+    known = [p.stem for p in experiments()]
     for file in files(published):
         gone = not any(of_notebook(file.stem, name) for name in known)
         if gone or any(of_notebook(file.stem, name) for name in names):

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
-from ..data.paths import models_root, profile_files, results_root, sentence
+from ..data.paths import REPOSITORY, models_root, profile_files, results_root, sentence
 from ..engine.forward import forward
 from ..engine.precision import computed_in
 from . import models
@@ -125,8 +125,9 @@ def fetched(name: str) -> tuple[dict[str, Tensor], dict] | None:
 
 def _copied(place: str, name: str, to: Path) -> bool:
     if "://" not in place:
-        there = Path(place).expanduser() / name
-        if not there.exists():
+        if not (folder := REPOSITORY / Path(place).expanduser()).is_dir():  # a relative one is meant from the repository
+            raise OSError(f"UNSIR_CHECKPOINTS is {place!r}, which is no folder: name one with networks, or unset it")
+        if not (there := folder / name).exists():
             return False
         shutil.copy(there, to)
         return True

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from ..data.paths import REPOSITORY, published_root, read_yaml, results_root
+from ..data.paths import REPOSITORY, check_apart, experiments, published_root, read_yaml, results_root
 
 NOTEBOOKS = REPOSITORY / "notebooks"
 PROFILES = NOTEBOOKS / "profiles"
@@ -36,7 +36,7 @@ def profile_values(profile: str) -> dict[str, dict]:
         return {}
     own = _read(PROFILES / f"{profile}.yaml")
     shared, as_in_quick = own.pop("shared", {}), own.pop("as_in_quick", [])
-    known = {path.stem: path for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
+    known = {path.stem: path for path in experiments(NOTEBOOKS)}
     if unknown := [name for name in [*own, *as_in_quick] if name not in known]:
         raise ValueError(f"profile {profile} names notebooks that do not exist: {', '.join(unknown)}")
     if unused := [name for name in shared if not any(name in defaults(path) for path in known.values())]:
@@ -77,11 +77,16 @@ def _lines(notebook: Path) -> dict[str, Any]:
 
 @cache
 def _parsed(notebook: Path, changed: int) -> dict[str, ast.AnnAssign | ast.Assign]:
-    """The assignments of the parameters cell, by name."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    (source,) = ("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
+    """The assignments of the parameters cell, by name. Raises ValueError where there is not one such cell."""
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{notebook} is no notebook: expected one of notebooks/") from error
+    tagged = ["".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    if len(tagged) != 1:
+        raise ValueError(f"{notebook} has {len(tagged)} cells tagged `parameters`: tag the one that holds the parameters")
     found = {}
-    for line in ast.parse(source).body:
+    for line in ast.parse(tagged[0]).body:
         if isinstance(line, (ast.AnnAssign, ast.Assign)):
             target = line.target if isinstance(line, ast.AnnAssign) else line.targets[0]
             found[ast.unparse(target)] = line
@@ -104,7 +109,8 @@ def changed(notebook: str, values: dict[str, Any]) -> dict[str, Any]:
 
 def folder_of(notebook: str, values: dict[str, Any]) -> Path:
     """Where a run of these values writes: runs/<profile>, and there a folder of its own for each set of changes, which no
-    report gathers."""
+    report gathers. Raises ValueError where that is in results/."""
+    check_apart()
     folder, own = results_root() / values["profile"], changed(notebook, values)
     return folder / _name(own) if own else folder
 

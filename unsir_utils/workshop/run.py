@@ -25,7 +25,7 @@ from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 from zmq import ZMQError
 
-from ..data.paths import REPOSITORY, parse_yaml, seconds_of, sentence
+from ..data.paths import REPOSITORY, check_apart, experiments, parse_yaml, seconds_of, sentence
 from ..engine import PRECISIONS
 from .cards import own_card, threads, workers
 from .profiles import DEFAULT, NOTEBOOKS, check_parameters, defaults, folder_of, profile_values, profiles
@@ -41,12 +41,15 @@ KERNEL_SETTINGS = {
 def check(notebook: Path, profile: str, overrides: dict | None = None) -> dict:
     """The values that the notebook would run with. Raises ValueError for a bad notebook, profile, parameter or setting."""
     if not notebook.exists():
-        known = ", ".join(sorted(p.stem for p in NOTEBOOKS.glob("*.ipynb")))
+        known = ", ".join(p.stem for p in experiments(NOTEBOOKS))
         raise ValueError(f"no notebook {notebook}: choose one of {known}")
     precision = os.environ.get("UNSIR_PRECISION") or "auto"
     if precision not in PRECISIONS:
         raise ValueError(f"UNSIR_PRECISION is {precision!r}: choose one of {', '.join(PRECISIONS)}, or leave it unset")
     workers(), threads()
+    check_apart()
+    if "profile" in (overrides or {}):
+        raise ValueError("profile is no parameter to change: name one by --profile")
     values = {**profile_values(profile).get(notebook.stem, {}), **(overrides or {}), "profile": profile}
     check_parameters(notebook, values)
     return values
