@@ -285,7 +285,7 @@ def test_the_class_of_which_most_is_left_counts(trained):
     both = Samples(torch.cat([images.images, wrong.images]), torch.tensor([1] * 5 + [2]), K)
     assert forgetting._most_left(trained, both) == 100.0
     assert forgetting._most_left(trained, wrong) == 0.0
-    assert math.isnan(forgetting._highest([0.0, math.nan])) and math.isnan(forgetting._highest([math.nan, 0.0]))
+    assert math.isnan(choose.highest([0.0, math.nan])) and math.isnan(choose.highest([math.nan, 0.0]))
 
 
 @ANY
