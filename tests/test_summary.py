@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from unsir_utils.data.paths import experiments
 from unsir_utils.report import compare, publish, readme, summary
 
 ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "no maps\nmore", "traceback": ["..."] * 40}
@@ -29,7 +30,7 @@ def run(tmp_path, monkeypatch):
         for root, folder in (("results_root", "runs"), ("published_root", "results")):
             if hasattr(module, root):
                 monkeypatch.setattr(module, root, lambda folder=folder: tmp_path / folder)
-    monkeypatch.setattr(publish, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(publish, "experiments", lambda: experiments(tmp_path / "notebooks"))
     monkeypatch.setattr(publish, "changed", lambda name, values: values)
     monkeypatch.setattr(readme, "main", lambda: None)
     for name in ("01_a", "02_b", "03_c"):
