@@ -232,7 +232,7 @@ def test_the_gaze_is_compared_between_the_parts():
 @pytest.mark.parametrize("retrained, outcome", [([0.5], UNDEFINED), ([0.5, 0.51, 0.52], HOLDS)])
 def test_one_retrained_network_proves_nothing_however_often_it_is_compared(retrained, outcome):
     frame = pd.concat([gaze([0.1, 0.2, 0.3]), gaze(retrained, "Retrain")])
-    assert judge(claims.looks_away(frame))[0]["controls"] == f"Retrain {outcome}"
+    assert judge(claims.looks_away(frame))[0]["controls"] == f"No noise undefined; Retrain {outcome}"
 
 
 def test_in_the_second_reading_a_map_that_is_empty_afterwards_counts_as_zero():
