@@ -121,7 +121,7 @@ def test_compare_measures_every_method(tiny):
 def test_compare_gives_the_same_records_every_time():
     def records(seed):
         study._learned.cache_clear()
-        study.of_fisher.cache_clear()
+        study.information_of.cache_clear()
         labels = {name: [name, OPTIONS.get(name, {})] for name in ("NegGrad", "Fisher", "No noise", "UNSIR")}
         return [{k: v for k, v in r.items() if k != "seconds"} for r in outcomes(labels, seed=seed, **REQUEST)]
 
@@ -131,7 +131,7 @@ def test_compare_gives_the_same_records_every_time():
 
 def test_fishers_information_is_taken_once_for_every_alpha(monkeypatch):
     taken, information = [], study.fisher_information
-    study.of_fisher.cache_clear()
+    study.information_of.cache_clear()
     monkeypatch.setattr(study, "fisher_information", lambda *a, **k: taken.append(len(a[1])) or information(*a, **k))
     one, other = (study.apply("Fisher", study.scenario(**REQUEST), per_class=2, alpha=a)[0] for a in (1e-3, 1e-12))
     assert taken == [2 * 2] and not same_weights(one, other)

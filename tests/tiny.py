@@ -32,7 +32,7 @@ def convnet(n_classes: int = K, batchnorm: bool = True, seed: int = 0) -> nn.Mod
 
 def forget_all() -> None:
     """Nothing that the study keeps in memory outlives a test."""
-    for cached in (study._trained_once, study._learned, study.of_fisher, provenance._load):
+    for cached in (study._trained_once, study._learned, study.information_of, provenance._load):
         cached.cache_clear()
 
 

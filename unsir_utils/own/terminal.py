@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"python -m unsir_utils forget: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: nothing was written", file=sys.stderr)
+        print("python -m unsir_utils forget: interrupted", file=sys.stderr)
         return 130
     return 0
 

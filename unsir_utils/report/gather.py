@@ -18,7 +18,7 @@ from ..data.paths import (
     read_yaml,
     results_root,
     seconds_of,
-)  # fmt: skip
+)
 from .claims import claims
 from .judge import FAILS, HOLDS, NOT_THE_NOISE, UNDECIDED, UNDEFINED, Finding
 from .paper import PAPER

@@ -19,7 +19,7 @@ from ..audit.what_is_left import TELLING, Look, Read, Yardstick, measured
 from ..data.sets import Data
 from .provenance import state
 from .store import Trained, trained
-from .study import Method, Scenario, apply, check_comparison, measure, noise_and_network, of_fisher, scenario
+from .study import Method, Scenario, apply, check_comparison, information_of, measure, noise_and_network, scenario
 
 
 def audits(
@@ -82,7 +82,7 @@ def _before(s: Scenario, method: str, options: dict) -> tuple[int, nn.Module]:
     if method in ("UNSIR", "Gradients pile up"):
         noise, network = noise_and_network(s, options)
         return noise.samples, network
-    of_fisher.cache_clear()  # so that its passes are counted whatever ran before
+    information_of.cache_clear()  # so that its passes are counted whatever ran before
     return 0, s.original
 
 

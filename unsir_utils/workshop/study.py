@@ -189,12 +189,13 @@ def _retrain(s: Scenario) -> Ready:
 
 
 def _fisher(s: Scenario, per_class: int) -> Ready:
-    sample, (information, seconds) = s.retain.draw(per_class, seed=s.seed), of_fisher(s, s.network, per_class, machine())
+    sample = s.retain.draw(per_class, seed=s.seed)
+    information, seconds = information_of(s, s.network, per_class, machine())
     return partial(fisher_forgetting, s.original, sample, s.forget, information=information, seed=s.seed), seconds
 
 
 @lru_cache(maxsize=1)
-def of_fisher(s: Scenario, network: Trained, per_class: int, machine: str) -> tuple[dict[str, Tensor], float]:
+def information_of(s: Scenario, network: Trained, per_class: int, machine: str) -> tuple[dict[str, Tensor], float]:
     """Fisher information, once for every alpha, and the seconds that it took."""
     sample, start = s.retain.draw(per_class, seed=s.seed), time.perf_counter()
     return fisher_information(network.model, sample), time.perf_counter() - start
