@@ -215,13 +215,15 @@ def test_requests_in_turn_are_held_against_one_for_all():
 
 
 def gaze(forget: list[float], method: str = UNSIR) -> pd.DataFrame:
-    """Three seeds, one image of each part; the retain image keeps 0.9 of its map. nan: the map is empty afterwards."""
+    """Three networks, one image of each part; the retain image keeps 0.9 of its map. nan: the map is empty afterwards."""
     rows = [
-        (method, s, "true", part, c, False, np.isnan(c))
+        (method, s, s, "true", part, c, False, np.isnan(c))
         for s, f in enumerate(forget)
         for part, c in (("forget", f), ("retain", 0.9))
     ]
-    return pd.DataFrame(rows, columns=["label", "seed", "explained", "part", "cosine", "empty before", "empty after"])
+    return pd.DataFrame(
+        rows, columns=["method", "trained", "seed", "explained", "part", "cosine", "empty before", "empty after"]
+    )
 
 
 def test_the_gaze_is_compared_between_the_parts():

@@ -62,13 +62,14 @@ def test_layers_are_off_the_yardstick_of_their_own_network():
 
 
 def maps(cosine_forget, cosine_retain=0.9, empty_after=False, empty_before=False, **special) -> pd.DataFrame:
-    """Two forget and two retain images, for three seeds of all four methods; special: of the forget maps of seed 0."""
+    """Two forget and two retain images, on three networks of all four methods; special: of the forget maps of the first."""
     lines = []
-    for label in BOTH:
+    for method in BOTH:
         for seed in range(3):
             for part, cosine in (("forget", cosine_forget), ("retain", cosine_retain)):
                 for image in range(2):
-                    line = {"label": label, "seed": seed, "explained": "true", "image": image, "part": part}
+                    line = {"method": method, "trained": seed, "seed": seed}
+                    line |= {"explained": "true", "image": image, "part": part}
                     line |= {"cosine": cosine, "empty before": empty_before, "empty after": empty_after}
                     lines.append(line | (special if part == "forget" and seed == 0 else {}))
     return pd.DataFrame(lines)
@@ -82,7 +83,7 @@ def maps(cosine_forget, cosine_retain=0.9, empty_after=False, empty_before=False
         (maps(None, None, empty_after=True), "undefined", "does not hold"),  # 0 minus 0: it looks nowhere at anything
         (maps(None, None, empty_before=True), "undefined", "undefined"),
         (maps(0.85, cosine=None, **{"empty after": True}), "undefined", "undecided"),  # 0.9, 0.05, 0.05 lower
-        (maps(0.85, cosine=None, **{"empty before": True}), "undefined", "undefined"),  # one seed lacks any map
+        (maps(0.85, cosine=None, **{"empty before": True}), "undefined", "undefined"),  # one network lacks any map
         (maps(0.5, cosine=None), "undefined", "undefined"),  # neither map is empty: the network has diverged
         (maps(None, None), "undefined", "undefined"),
     ],
@@ -123,7 +124,7 @@ def test_a_share_below_one_percent_is_shown_as_it_is():
     assert [c.what for c in tests[0].criteria] == ["A_Df with 0.4 %", "A_Dr less than with 30 %"]
 
 
-def test_a_seed_without_any_retain_map_is_not_left_out():
+def test_a_network_without_any_retain_map_is_not_left_out():
     records = maps(0.5)
     records.loc[(records.part == "retain") & (records.seed == 0), ["cosine", "empty before"]] = [math.nan, True]
     assert verdicts(claims.looks_away(records)) == ["undefined"] * 4

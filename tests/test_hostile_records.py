@@ -76,7 +76,7 @@ def capped(record: dict, case: dict) -> dict:
 
 
 def without_maps(record: dict, case: dict) -> dict:
-    if "empty after" not in record or case["label"] == "Original":
+    if "empty after" not in record or label(record, case) == "Original":
         return record
     return record | {"cosine": None, "empty after": True, "map": filled(record["map"], 0.0)}
 

@@ -317,18 +317,19 @@ def in_turn(records: pd.DataFrame, n_asked: int, step: Step = NO_STEP) -> list[T
 
 
 def looks_away(records: pd.DataFrame) -> list[Test]:
-    """Claim D. records: label (the method), seed, explained, part (forget, retain), cosine (nan where a map is empty or the
+    """Claim D. records: method, trained, seed, explained, part (forget, retain), cosine (nan where a map is empty or the
     network has diverged), "empty before", "empty after"; one row an image. Two readings: maps that are empty afterwards left
     out, or counted as 0."""
-    true, tests = records[records.explained == "true"].rename(columns={"label": "method"}), []
+    true, tests = records[records.explained == "true"], []
     before, after = (true[f"empty {when}"].astype(bool) for when in ("before", "after"))
     true = true.assign(cosine=true.cosine.astype(float).mask(after, 0.0))[~before]
     readings = {"empty maps left out": true[~after[~before]], "empty after as 0": true}
 
     def lower(maps: pd.DataFrame, method: str) -> pd.Series:
-        mean = maps.groupby(["method", "part", "seed"]).cosine.agg(lambda v: v.mean(skipna=False)).reset_index()
+        runs = maps.groupby(["method", "part", "trained", "seed"])
+        mean = runs.cosine.agg(lambda v: v.mean(skipna=False)).reset_index()
         retain, forget = (values(mean, "cosine", method=method, part=part) for part in ("retain", "forget"))
-        run = values(records[records.label == method], "seed").index.unique()  # none is left out for want of a map
+        run = values(records, "seed", method=method).index.unique()  # none is left out for want of a map
         return retain.reindex(run) - forget.reindex(run)
 
     what, bound = "lower on forget than on retain images", claims()["D"]["threshold"]
