@@ -64,6 +64,25 @@ def test_processes_give_the_run_in_order_and_one_that_dies_costs_its_case_only(t
     as_in_order(tmp_path, monkeypatch)
 
 
+GROWS = """
+import os
+import sys
+import time
+
+def process(_):
+    sys.modules.setdefault("hoard", []).append(b"x" * 400_000_000)
+    time.sleep(1.1)  # loky looks at its memory once a second
+    return os.getpid()
+"""
+
+
+def test_a_process_that_has_grown_is_replaced_without_a_word(recwarn):
+    names = {"__name__": "__main__"}
+    exec(compile(GROWS, "cell", "exec"), names)
+    assert len(set(each(names["process"], list(range(6)), "growing"))) > 2
+    assert not [str(warning.message) for warning in recwarn]
+
+
 def test_processes_share_a_network_that_one_of_them_trains(tmp_path, monkeypatch):
     request = {"data": {"name": "shapes", "n_classes": 3, "per_class": 20}, "forget": [0], "retain_per_class": 5}
     methods = {0: {"No noise": Method("No noise", {"batch_size": 8, **PAPER_RATES})}}

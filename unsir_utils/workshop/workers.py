@@ -11,6 +11,7 @@ import contextlib
 import operator
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -78,7 +79,9 @@ def _processes() -> Iterator[tuple[Callable, dict]]:
                     raise RuntimeError(DIED) from error
 
     try:
-        yield in_own_process, {"n_jobs": workers(), "backend": "threading"}
+        with warnings.catch_warnings():  # loky replaces a process that has grown, between two pieces of work, and would warn
+            warnings.filterwarnings("ignore", "A worker stopped", UserWarning)
+            yield in_own_process, {"n_jobs": workers(), "backend": "threading"}
     finally:
         over.set()
         for pool in list(pools.values()):
