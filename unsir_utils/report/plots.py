@@ -128,17 +128,18 @@ def map_grid(images: Tensor, rows: Sequence[str], maps: dict[str, Tensor], below
     """
     figure, axes = plt.subplots(len(images), len(maps) + 1, figsize=(6.7, 1.5 * len(images) + 0.6), squeeze=False)
     for line, image, label in zip(axes, images.cpu(), rows, strict=True):
-        line[0].imshow(image.permute(1, 2, 0).numpy())
+        line[0].imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
         line[0].set_ylabel(label)
     for column, title in zip(axes.T, ["image", *maps], strict=True):
         column[0].set_title(title)
     for column, (name, of) in zip(axes.T[1:], maps.items(), strict=True):
         large = enlarged(of, *images.shape[2:])
         for axis, image, heat, text in zip(column, images.cpu(), large, below[name], strict=True):
-            axis.imshow(image.float().mean(0).numpy(), cmap="gray", vmin=0, vmax=255)
+            axis.imshow(image.float().mean(0).numpy(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axis.set_xlabel(text, fontsize=7)
             if not heat.isnan().any():
-                axis.imshow(heat.numpy(), cmap="inferno", vmin=0, vmax=of.nan_to_num().max().item() or 1.0, alpha=0.55)
+                most = of.nan_to_num().max().item() or 1.0
+                axis.imshow(heat.numpy(), cmap="inferno", vmin=0, vmax=most, alpha=0.55, interpolation="nearest")
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], frame_on=False)
     scale = plt.cm.ScalarMappable(cmap="inferno")  # from 0 to 1, whatever there is to see
