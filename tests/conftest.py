@@ -9,7 +9,7 @@ from unsir_utils.workshop import store
 
 torch.set_num_threads(1)
 
-OF_THE_SHELL = ["CHECKPOINTS", "DATA", "DEVICE", "PRECISION", "PROGRESS", "SCHEDULER", "THREADS", "WORKERS"]
+OF_THE_SHELL = ["CHECKPOINTS", "DATA", "DEVICE", "MODELS", "PRECISION", "PROGRESS", "SCHEDULER", "THREADS", "WORKERS"]
 
 
 def pytest_configure(config):
