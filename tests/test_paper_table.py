@@ -51,6 +51,13 @@ def test_data_may_be_of_each_network():
     assert [row.request["data"]["n_classes"] for row in rows.table_rows(REQUESTS, own, RECIPES, ONE)] == [3, 3, 4]
 
 
+def test_replicates_may_be_of_each_network():
+    table = rows.table_rows(REQUESTS, DATA, RECIPES, {"tiny": [[0, 5], [1, 6]], "tinier": [[2, 5], [2, 6]]})
+    assert [(row.network, row.trained, row.seeds) for row in table] == [
+        ("tiny", 0, [5]), ("tiny", 1, [6]), ("tiny", 0, [5]), ("tiny", 1, [6]), ("tinier", 2, [5, 6]),
+    ]  # fmt: skip
+
+
 def test_a_recipe_without_a_request_is_named():
     with pytest.raises(ValueError, match="tinier: a recipe, but nothing to forget"):
         rows.table_rows({"tiny": [[0]], "tinier": []}, DATA, RECIPES, ONE)

@@ -158,8 +158,12 @@ def _seeds(value: list[int], _: Sets, none: bool = False) -> None:
         raise ValueError("a seed stands there twice: name each once")
 
 
-def _replicates(value: list[list[int]], _: Sets) -> None:
-    if not value or not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+def _replicates(value: list[list[int]] | dict[str, list[list[int]]], data: Sets) -> None:
+    if isinstance(value, dict) and _is_by_network(value, list):
+        for own in value.values():
+            _replicates(own, data)
+        return
+    if not isinstance(value, list) or not value or not all(isinstance(pair, list) and len(pair) == 2 for pair in value):
         raise ValueError("expected a list of pairs, each [recipe seed of the network, seed of the unlearning]")
     for pair in value:
         for seed in pair:
@@ -335,7 +339,7 @@ RULES: list[tuple[str, type, Rule]] = [  # the first whose pattern fits the name
     (r"architectures", list, _architectures),
     (r"seed", int, lambda value, _: _count("seed", value, least=0)),
     (r"shadow_per_class", int, lambda value, _: _count("number of images", value, least=0)),
-    (r"\w*replicates", list, _replicates),
+    (r"\w*replicates", object, _replicates),
     (r"\w+_(rates|alphas)", list, _numbers),
     (r"shares", list, partial(_numbers, most=1.0)),
     (r"penalties|passes", list, partial(_numbers, zero=True)),
@@ -437,7 +441,11 @@ TOGETHER: dict[str, list[tuple[str, Callable[[dict], None]]]] = {  # what one pa
         ("neggrad", _of_no_rate),
         ("relearning", _in_steps),
     ],
-    "02_cifar100": [("rates", _of_each_network("rates", "pairs", list)), ("relearning", _in_steps)],
+    "02_cifar100": [
+        ("rates", _of_each_network("rates", "pairs", list)),
+        ("replicates", _of_each_network("replicates", "replicates", list)),
+        ("relearning", _in_steps),
+    ],
     "03_faces": [("relearning", _in_steps)],
     "05_weight_distance": [("replicates", _of_several)],
     "06_efficiency": [("numbers", _even)],

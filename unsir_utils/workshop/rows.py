@@ -35,7 +35,7 @@ def table_rows(
     requests: dict[str, list[list[int]]],
     data: dict,
     recipes: dict[str, dict],
-    replicates: list[list[int]],
+    replicates: list[list[int]] | dict[str, list[list[int]]],
     *,
     folded: bool = False,
     **settings: int,
@@ -44,18 +44,19 @@ def table_rows(
 
     requests: network -> a list of forget classes a row. data: arguments of `sets.load`, of all networks or by network;
     recipes: network -> arguments of `store.Recipe`, its architecture being the network's name unless it says another;
-    replicates: pairs, a training and a seed of the unlearning, the same for every network; folded: whether a training is a
-    fold of the data (see `sets.load`) instead of a seed of the recipe; settings: other arguments of `study.scenario`.
+    replicates: pairs, a training and a seed of the unlearning, of all networks or by network; folded: whether a training is
+    a fold of the data (see `sets.load`) instead of a seed of the recipe; settings: other arguments of `study.scenario`.
     Raises ValueError for a network of `recipes` that has no request.
     """
     if missing := [network for network in recipes if not requests.get(network)]:
         raise ValueError(f"{', '.join(missing)}: a recipe, but nothing to forget; give a request, or leave the recipe out")
     found = []
     for network, recipe in recipes.items():
+        own = replicates[network] if isinstance(replicates, dict) else replicates
         for forget in requests[network]:
-            for n in dict.fromkeys(n for n, _ in replicates):
+            for n in dict.fromkeys(n for n, _ in own):
                 on = _training(data.get(network, data), {"architecture": network, **recipe}, n, folded)
-                seeds = [seed for training, seed in replicates if training == n]
+                seeds = [seed for training, seed in own if training == n]
                 found.append(Row(network, n, seeds, {**on, **settings, "forget": forget}))
     return found
 
