@@ -1,7 +1,6 @@
 # `make` alone prints the targets. Linux, macOS or WSL; Python 3.11 or newer, git and make.
 PROFILE ?= quick
 NAMES ?=
-LAUNCH ?=
 LAB ?=
 WORKERS ?=
 
@@ -50,12 +49,12 @@ CODE := $(wildcard unsir_utils/*.py unsir_utils/*/*.py) $(DATA) $(wildcard noteb
 SETTINGS := precision $(UNSIR_PRECISION) device $(UNSIR_DEVICE) models $(UNSIR_MODELS) data $(UNSIR_DATA) \
 	isa $(ONEDNN_MAX_CPU_ISA) $(ATEN_CPU_CAPABILITY)
 export UNSIR_WORKERS ?= $(WORKERS)
-RUN = $(LAUNCH) "$(PYTHON)" -m unsir_utils.workshop.run --profile $(PROFILE)
+RUN = "$(PYTHON)" -m unsir_utils.workshop.run --profile $(PROFILE)
 # -jN of the command line, or a notebook a card, or, without a GPU, a core (unsir_utils/workshop/cards.py).
 JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$$("$(PYTHON)" -m unsir_utils.workshop.cards))
 # The longest first, so that no core waits for it at the end.
 LONG := 16_does_the_noise_matter 18_what_is_left 01_cifar10 15_how_little 03_faces 14_released_code 06_efficiency 19_todays_methods 07_sequential \
-	02_cifar100 12_noise_penalty 00_start_here 20_your_own_model 17_benchmark 13_repair_steps 11_retain_share
+	21_fisher_forgetting 08_gradcam 02_cifar100 12_noise_penalty 13_repair_steps 11_retain_share 00_start_here 17_benchmark 20_your_own_model
 NOW_ALL := $(addprefix $(DONE)/,$(foreach name,$(LONG),$(filter $(name),$(NOTEBOOKS))) $(filter-out $(LONG),$(NOTEBOOKS)))
 
 .DEFAULT_GOAL := help
@@ -120,7 +119,7 @@ models: env  ## the trained networks of PROFILE as files for others: runs/models
 	@"$(PYTHON)" -m unsir_utils.workshop.checkpoints --profile $(PROFILE)
 
 bench: env  ## the benchmark, alone on the machine: runs/bench/
-	@UNSIR_THREADS=$${UNSIR_THREADS:-2} $(LAUNCH) "$(PYTHON)" -m unsir_utils.workshop.run --profile bench notebooks/17_benchmark.ipynb
+	@UNSIR_THREADS=$${UNSIR_THREADS:-2} "$(PYTHON)" -m unsir_utils.workshop.run --profile bench notebooks/17_benchmark.ipynb
 
 test: env  ## lint, nbval, unit tests, every notebook in the smoke profile
 	@$(MAKE) --no-print-directory -j2 check-notebooks lint browser

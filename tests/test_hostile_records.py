@@ -131,11 +131,18 @@ def parameters(name: str, mode: str) -> dict:
     given = smoke(NOTEBOOKS[name])
     if mode in ("three seeds", "all equal", "all zero", "all full"):
         given |= {k: [10 * v[0] + i for i in range(3)] for k, v in given.items() if k.endswith("seeds")}
-        given |= {k: [[seed, seed] for seed in range(3)] for k in given if k == "replicates"}
+        three = [[seed, seed] for seed in range(3)]
+        given |= {k: of_each(v, lambda _: three) for k, v in given.items() if k == "replicates"}
     else:
         several = name in SEVERAL_NETWORKS
-        given |= {k: v[:1] for k, v in given.items() if k.endswith("seeds") or k == "replicates" and not several}
+        fewer = [k for k in given if k.endswith("seeds") or k == "replicates" and not several]
+        given |= {k: of_each(given[k], lambda own: own[:1]) for k in fewer}
     return given | (SINGLE_ROW.get(name, {}) if mode == "a single row" else {})
+
+
+def of_each(value: list | dict, change: Callable[[list], list]) -> list | dict:
+    """The list, or the list of each network, changed."""
+    return {network: change(own) for network, own in value.items()} if isinstance(value, dict) else change(value)
 
 
 @pytest.fixture(scope="session")

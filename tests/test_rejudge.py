@@ -1,3 +1,5 @@
+import json
+
 import pandas as pd
 import pytest
 
@@ -34,3 +36,13 @@ def test_an_unknown_notebook_is_named(monkeypatch):
     monkeypatch.setattr("sys.argv", ["rejudge", "18_nothing"])
     with pytest.raises(SystemExit, match="nothing is judged of 18_nothing: choose among 01_cifar10"):
         rejudge.main()
+
+
+def test_a_folder_whose_size_is_not_known_is_named(tmp_path):
+    (tmp_path / "numbers").mkdir()
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "13_repair_steps_records.csv").write_text("a\n1\n")
+    saved = {"parameters": {"data": {"name": "folder:mine"}, "forget": [0]}}
+    (tmp_path / "numbers" / "13_repair_steps.json").write_text(json.dumps(saved))
+    with pytest.raises(ValueError, match="folder:mine: how many test images a class it has is not known here"):
+        rejudge.lines("13_repair_steps", "laptop", tmp_path)

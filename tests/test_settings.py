@@ -63,8 +63,8 @@ DEFAULTS = {
     noise.unlearned_noise: {"per_class": 256, "seed": 0},  # as many as UNSIR's
     noise.blank_images: {"per_class": 256},
     noise.more_retain: {"seed": 0},
-    impair: {"copies": 20, "lr": 0.02, "epochs": 1, "batch_size": 256, "head_factor": 1.0, "seed": 0, "in_place": False},
-    repair: {"lr": 0.01, "epochs": 1, "batch_size": 256, "head_factor": 1.0, "seed": 0, "in_place": False},  # NB
+    impair: {"copies": 20, "lr": 0.02, "epochs": 1, "batch_size": 256, "head_factor": 1.0, "seed": 0},
+    repair: {"lr": 0.01, "epochs": 1, "batch_size": 256, "head_factor": 1.0, "seed": 0},  # NB
     released: {
         "noise": None,  # it is learned
         "per_class": 1000,  # NB: the first 1000 images of each retain class
@@ -99,7 +99,7 @@ DEFAULTS = {
     Look: {"per_class": 200, "lost": 0.02, "shots": 10, "steps": 30, "lr": 0.01, "seed": 0},  # ours
     relearned: {"lost": 0.02, "steps": 30, "lr": 0.01, "batch_size": 100, "seed": 0},  # ours
     logit_recovered: {"lost": 0.02},  # ours
-    prototype_recovered: {"lost": 0.02, "draws": 10, "seed": 0},  # ours
+    prototype_recovered: {"lost": 0.02, "draws": 10},  # ours
     study.Scenario: {"retain_per_class": 1000, "seed": 0},  # NB
     study.METHODS["Blank images"].ready: {"noise_per_class": 256},  # as many as UNSIR's
     store.Recipe: {"training": "onecycle", "lr": 0.05, "batch_size": 64, "weights": None, "head_factor": 1.0, "left_out": (),

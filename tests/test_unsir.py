@@ -80,14 +80,6 @@ def test_frozen_parameters_and_modes_stay_through_unlearning():
     assert [m.training for m in unlearned.modules()] == [m.training for m in model.modules()]
 
 
-def test_in_place_trains_the_model_itself():
-    model, retain = convnet(), retained()
-    expected = repair(model, retain).model
-    assert not same_weights(model, expected)
-    assert repair(model, retain, in_place=True).model is model
-    assert same_weights(model, expected)
-
-
 @pytest.mark.parametrize("batch_size, copies, epochs", [(8, 3, 1), (5, 20, 1), (100, 1, 2), (19, 1, 1)])
 def test_an_epoch_sees_every_retain_sample_once_and_every_noise_image_copies_times(seen, batch_size, copies, epochs):
     retain = retained()

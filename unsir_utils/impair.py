@@ -43,7 +43,6 @@ def impair(
     batch_size: int = PAPER.batch_size,
     head_factor: float = PAPER.head_factor,
     seed: int = 0,
-    in_place: bool = False,
 ) -> Phase:
     """Trains a copy of `model` on the retain subset and `copies` repetitions of each noise image, shuffled together.
 
@@ -57,8 +56,7 @@ def impair(
     if noise is not None:
         checks.noise_for(noise, retain)
     start, losses = time.perf_counter(), []
-    if not in_place:
-        model = copy.deepcopy(model)
+    model = copy.deepcopy(model)
     if noise is not None:
         images, labels = noise.images.to(retain.device, torch.float32), noise.labels.to(retain.device)
         noise = Noise(images, labels, [], 0.0, 0)

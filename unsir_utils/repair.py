@@ -22,7 +22,6 @@ def repair(
     batch_size: int = PAPER.batch_size,
     head_factor: float = PAPER.head_factor,
     seed: int = 0,
-    in_place: bool = False,
 ) -> Phase:
     """Trains a copy of `model` on the retain subset: `impair` without noise, at a lower learning rate.
 
@@ -31,4 +30,4 @@ def repair(
     Source: the paper's method (reported in a published summary); numbers from the authors' released notebook.
     """
     passes: dict[str, Any] = dict(lr=lr, epochs=epochs, batch_size=batch_size, head_factor=head_factor)
-    return impair(model, retain, None, **passes, seed=seed + REPAIR_SEED, in_place=in_place)
+    return impair(model, retain, None, **passes, seed=seed + REPAIR_SEED)

@@ -36,7 +36,7 @@ def models_root() -> Path:
 
 
 def data_root() -> Path:
-    """Where the CIFAR files are looked for; the environment variable UNSIR_DATA names another folder."""
+    """Where data sets and weights are looked for; the environment variable UNSIR_DATA names another folder."""
     return _folder("UNSIR_DATA", REPOSITORY / "data")
 
 

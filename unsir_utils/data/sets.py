@@ -177,9 +177,9 @@ def _check_arguments(kind: str, per_class: object, flags: Mapping[str, object], 
         raise ValueError(f"root is {of_some['root']!r}: expected the path of a folder")
 
 
-def cut(samples: Samples, share: float, seed: int = 0) -> tuple[Samples, Samples]:
+def cut(samples: Samples, share: float) -> tuple[Samples, Samples]:
     """(kept, held out): a stratified random `share` of each class, at least one sample, is held out."""
-    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))
     held = torch.zeros(len(samples), dtype=torch.bool)
     for c in samples.labels.unique():
         of_class = order[samples.labels[order] == c]

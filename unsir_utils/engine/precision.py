@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from . import PRECISIONS
+from . import precision_setting
 
 
 def precision(model: nn.Module, device: torch.device | str) -> torch.dtype:
@@ -23,14 +23,6 @@ def precision(model: nn.Module, device: torch.device | str) -> torch.dtype:
     device = torch.device(device)
     fast = uses_bfloat16(device) and not any(_is_narrow(m, device) for m in model.modules())
     return torch.bfloat16 if fast else torch.float32
-
-
-def precision_setting() -> str:
-    """UNSIR_PRECISION: "auto" or "float32". Raises ValueError for another."""
-    setting = os.environ.get("UNSIR_PRECISION") or "auto"
-    if setting not in PRECISIONS:
-        raise ValueError(f"UNSIR_PRECISION is {setting!r}: choose one of {', '.join(PRECISIONS)}, or unset it")
-    return setting
 
 
 @contextmanager

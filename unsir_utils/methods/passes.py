@@ -44,9 +44,9 @@ def run_passes(
     return model
 
 
-def sgd(lr: float, momentum: float = 0.9, weight_decay: float = 5e-4) -> Optimiser:
+def sgd(lr: float, weight_decay: float = 5e-4) -> Optimiser:
     """The optimiser of most of the methods' public code."""
-    return partial(torch.optim.SGD, lr=lr, momentum=momentum, weight_decay=weight_decay)
+    return partial(torch.optim.SGD, lr=lr, momentum=0.9, weight_decay=weight_decay)
 
 
 def check_training(

@@ -49,9 +49,9 @@ EXACT, RATE = Unit(0, 0), Unit(0, 1, decades=True)
 KEY, IGNORED = "key", "ignored"
 UNITS = [  # the first that fits a column's name, or a number's; a column of words is a key
     (r"^(seed|trained|step|passes|image|layer|share|penalty|alpha|λ|class|claim|tested|network|#forget|n_forget)$", KEY),
-    (r"^(retain_per_class|noise_per_class|copies|batch_size|pictured|candidate|round|start|against|asked|alone|at)$", KEY),
+    (r"^(retain_per_class|noise_per_class|copies|batch_size|pictured|candidate|round|against|asked|alone|at)$", KEY),
     (r"^(rates|pair|after request)$", KEY),
-    (r"^(paper\b|answer$|options$|source$|environment|seconds|controls$|measured$|noise$|forgotten$|margin$)", IGNORED),
+    (r"^(paper\b|answer$|options$|source$|seconds|controls$|measured$|noise$|forgotten$|margin$)", IGNORED),
     (r"^(relearned|linear probe|nearest class mean|logit recovered|row from)\b", POINTS),  # recalls, in %
     (r"relearn", PASSES),
     (r"\(%\)|, %$|\(points\)|A_D[rf]|^class \d|accuracy|^belief|^ours$|^difference$", POINTS),
@@ -64,7 +64,7 @@ UNITS = [  # the first that fits a column's name, or a number's; a column of wor
 ]
 NUMBER = r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 CELL = re.compile(rf"^\s*(>?)({NUMBER})(?: ± ({NUMBER}))?\s*%?(?: to ({NUMBER}))?((?: [([].*[])])?)$")
-OVER = {"seed", "trained", "image", "start", "against"}  # over these, a figure's data are averaged
+OVER = {"seed", "trained", "image", "against"}  # over these, a figure's data are averaged
 KINDS = {"verdict": "verdicts", "cell": "table cells", "figure": "cells of figures' data", "number": "quoted numbers"}
 
 

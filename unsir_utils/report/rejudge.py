@@ -29,7 +29,9 @@ CLASSES = {"cifar10": 10, "cifar100": 100, "olivetti": 40}
 
 
 def _size(data: dict) -> tuple[int, int]:
-    """(test images a class, classes) of the arguments of `data.sets.load`."""
+    """(test images a class, classes) of the arguments of `data.sets.load`. Raises ValueError for a folder."""
+    if data["name"] not in TEST_IMAGES:
+        raise ValueError(f"{data['name']}: how many test images a class it has is not known here; add it to TEST_IMAGES")
     return TEST_IMAGES[data["name"]], CLASSES.get(data["name"]) or data["n_classes"]
 
 

@@ -17,7 +17,8 @@ import torchvision
 
 from ..data.paths import results_root
 from ..data.sets import Data, load
-from ..engine.precision import device, precision_setting, uses_bfloat16
+from ..engine import precision_setting
+from ..engine.precision import device, uses_bfloat16
 
 # Those that listen, the innermost last: what each has heard; and folder -> its files, which it looks through once.
 LISTENING: list[tuple[dict[str, dict], dict[str, str]]] = []

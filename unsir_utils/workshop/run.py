@@ -26,7 +26,7 @@ from traitlets.config import Config
 from zmq import ZMQError
 
 from ..data.paths import REPOSITORY, check_apart, experiments, parse_yaml, seconds_of, sentence
-from ..engine import PRECISIONS
+from ..engine import precision_setting
 from .cards import own_card, threads, workers
 from .profiles import DEFAULT, NOTEBOOKS, check_parameters, defaults, folder_of, profile_values, profiles
 
@@ -43,10 +43,7 @@ def check(notebook: Path, profile: str, overrides: dict | None = None) -> dict:
     if not notebook.exists():
         known = ", ".join(p.stem for p in experiments(NOTEBOOKS))
         raise ValueError(f"no notebook {notebook}: choose one of {known}")
-    precision = os.environ.get("UNSIR_PRECISION") or "auto"
-    if precision not in PRECISIONS:
-        raise ValueError(f"UNSIR_PRECISION is {precision!r}: choose one of {', '.join(PRECISIONS)}, or leave it unset")
-    workers(), threads()
+    precision_setting(), workers(), threads()
     check_apart()
     if "profile" in (overrides or {}):
         raise ValueError("profile is no parameter to change: name one by --profile")

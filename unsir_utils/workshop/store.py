@@ -27,8 +27,8 @@ from torch.nn import functional as F
 
 from ..data.paths import models_root
 from ..data.sets import Data
-from ..engine import checks
-from ..engine.precision import precision, precision_setting
+from ..engine import checks, precision_setting
+from ..engine.precision import precision
 from ..engine.samples import Samples, augmented, chunks
 from ..engine.state import seeded
 from ..engine.training import flush_tiny_weights, in_memory_order, one_epoch, parameter_groups

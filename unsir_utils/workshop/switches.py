@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..engine import checks
-from ..engine.precision import computed_in, precision_setting
+from ..engine import checks, precision_setting
+from ..engine.precision import computed_in
 from ..metrics import evaluate, predictions
 from ..noise import Noise
 from ..settings import RELEASED
