@@ -20,7 +20,7 @@ from unsir_utils.workshop.parameters import ParameterError, checked
 from unsir_utils.workshop.profiles import changed
 
 # An edit is meant for the notebook's own data and requests where smoke's are too small for it; all else is as in smoke.
-OWN = ("data", "many_data", "recipe", "recipes", "rates", "requests", "n_forget", "forget", "released_request")
+OWN = ("data", "many_data", "recipe", "recipes", "replicates", "rates", "requests", "n_forget", "forget", "released_request")
 IN_WORDS = {"99_report": 2}  # edits of a file, and of another notebook
 VOIDED = {  # the claims whose verdicts speak of a list's best, most or every entry
     "rates": ["K"],  # and those at chosen rates

@@ -222,7 +222,7 @@ class Look:
 
     per_class: images of each class, of `train` and of `test`, that are looked at, or all where there are fewer.
     lost: share of the retain images that may go to a recovered class, between 0 and 1.
-    shots, steps, lr: of relearning, see `relearning.relearned`; shots are images a class. seed: of what is drawn.
+    shots, steps, lr: of relearning, see `relearning.relearned`; shots are images a class. seed: of draws and relearning.
     """
 
     def __init__(
