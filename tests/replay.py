@@ -33,8 +33,9 @@ from torch import nn
 
 from unsir_utils.own import choose, forgetting
 from unsir_utils.report import plots
-from unsir_utils.workshop import audits, cases, models, profiles, run, store, study
+from unsir_utils.workshop import audits, cases, models, profiles, run, store, study, timing
 
+IN_TURNS = timing.in_turns
 Records = list[dict]
 Transformation = Callable[[dict, dict], dict | None]  # (a record, its case) -> another record, or none
 
@@ -50,7 +51,14 @@ class Kept:
     folder: Path
     measure: Callable = cases.run_cases
     of: dict[str, list[tuple[dict, Records]]] = field(default_factory=dict)
+    timed: dict[str, pd.DataFrame] = field(default_factory=dict)  # what `in_turns` found: no change is one of seconds
     complete: bool = False
+
+    def in_turns(self, jobs: dict[str, timing.Job], repeats: int) -> pd.DataFrame:
+        asked = str([repeats, *((name, job.part, job.whole) for name, job in jobs.items())])
+        if asked not in self.timed:
+            self.timed[asked] = IN_TURNS(jobs, repeats)
+        return self.timed[asked].copy()
 
     def records(self, function: Callable, case: dict) -> Records:
         known = self.of.setdefault(function.__name__, [])
@@ -128,7 +136,7 @@ def replay(path: Path, parameters: dict, kept: Kept, folder: Path, change: Trans
             rows += [r for r in changed if r is not None]
         return pd.DataFrame(rows)
 
-    with _stubbed(run_cases, shown, folder, kept.folder / "networks"):
+    with _stubbed(run_cases, kept, shown, folder):
         for number, cell in code(path):
             try:
                 _execute(cell.source, f"{path.stem}, cell {number}", namespace, shown)
@@ -194,16 +202,17 @@ def _forget_networks() -> None:
 
 
 @contextmanager
-def _stubbed(run_cases: Callable, shown: list[str], folder: Path, networks: Path) -> Iterator[None]:
+def _stubbed(run_cases: Callable, kept: Kept, shown: list[str], folder: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         patch.setattr(cases, "run_cases", run_cases)
         patch.setattr(study, "run_cases", run_cases)
+        patch.setattr(timing, "in_turns", kept.in_turns)
         patch.setattr(study.Scenario, "accuracy", 90.0)  # the networks are small and have hardly learned
         _forget_networks()  # those that another test built as they are
         for architecture in models.ARCHITECTURES:
             # by its name, not its place: what is kept from another day must still fit
             patch.setitem(models.ARCHITECTURES, architecture, _small(4 + sum(map(ord, architecture)) % 16))
-        patch.setattr(store, "FOLDER", networks)
+        patch.setattr(store, "FOLDER", kept.folder / "networks")
         patch.setattr(choose, "STAND_INS", 2)
         for steps in (choose.LEARNED, choose.CARRIED, forgetting.NOISE):
             patch.setitem(steps, "steps", 1)

@@ -36,12 +36,12 @@ def profile_values(profile: str) -> dict[str, dict]:
         return {}
     own = _read(PROFILES / f"{profile}.yaml")
     shared, as_in_quick = own.pop("shared", {}), own.pop("as_in_quick", [])
-    known = {path.stem: path for path in experiments(NOTEBOOKS)}
+    known = {path.stem: defaults(path) for path in experiments(NOTEBOOKS)}
     if unknown := [name for name in [*own, *as_in_quick] if name not in known]:
         raise ValueError(f"profile {profile} names notebooks that do not exist: {', '.join(unknown)}")
-    if unused := [name for name in shared if not any(name in defaults(path) for path in known.values())]:
+    if unused := [name for name in shared if not any(name in usual for usual in known.values())]:
         raise ValueError(f"profile {profile} shares what is no parameter of any notebook: {', '.join(unused)}")
-    taken = {name: {k: v for k, v in shared.items() if k in defaults(path)} for name, path in known.items()}
+    taken = {name: {k: v for k, v in shared.items() if k in usual} for name, usual in known.items()}
     return {name: {} if name in as_in_quick else taken[name] | own.get(name, {}) for name in known}
 
 
