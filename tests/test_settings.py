@@ -22,6 +22,7 @@ from unsir_utils.own.forgetting import forget
 from unsir_utils.repair import repair
 from unsir_utils.unsir import released, two_passes, unsir
 from unsir_utils.workshop import store, study
+from unsir_utils.workshop.profiles import profile_values
 
 impair_module = sys.modules["unsir_utils.impair"]
 
@@ -130,7 +131,8 @@ def test_the_choice_of_rates_is_by_the_numbers_that_were_measured():
 
 
 def test_the_released_recipe_is_the_notebooks():
-    assert store.RELEASED == {"training": "released", "lr": 0.01, "batch_size": 256}  # NB
+    recipe = {"architecture": "ResNet18", "epochs": 40, "training": "released", "lr": 0.01, "batch_size": 256}  # NB
+    assert all(profile_values(profile)["14_released_code"]["recipe"] == recipe for profile in ("laptop", "paper"))
     assert (CIFAR10_MEAN, CIFAR10_STD) == ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))  # NB
 
 

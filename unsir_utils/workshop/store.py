@@ -102,7 +102,6 @@ class Recipe:
 
 
 YOUNGER = {"augment": False, "label_smoothing": 0.0}  # settings younger than stored networks, as those were trained
-RELEASED = dict(training="released", lr=0.01, batch_size=256)  # the rest of the released notebook's recipe
 
 
 @dataclass(frozen=True, eq=False)
