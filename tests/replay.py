@@ -35,7 +35,6 @@ from unsir_utils.own import choose, forgetting
 from unsir_utils.report import plots
 from unsir_utils.workshop import audits, cases, models, profiles, run, store, study, timing
 
-IN_TURNS = timing.in_turns
 Records = list[dict]
 Transformation = Callable[[dict, dict], dict | None]  # (a record, its case) -> another record, or none
 
@@ -50,6 +49,7 @@ class Kept:
 
     folder: Path
     measure: Callable = cases.run_cases
+    time: Callable = timing.in_turns
     of: dict[str, list[tuple[dict, Records]]] = field(default_factory=dict)
     timed: dict[str, pd.DataFrame] = field(default_factory=dict)  # what `in_turns` found: no change is one of seconds
     complete: bool = False
@@ -57,7 +57,7 @@ class Kept:
     def in_turns(self, jobs: dict[str, timing.Job], repeats: int) -> pd.DataFrame:
         asked = str([repeats, *((name, job.part, job.whole) for name, job in jobs.items())])
         if asked not in self.timed:
-            self.timed[asked] = IN_TURNS(jobs, repeats)
+            self.timed[asked] = self.time(jobs, repeats)
         return self.timed[asked].copy()
 
     def records(self, function: Callable, case: dict) -> Records:
