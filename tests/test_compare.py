@@ -67,18 +67,29 @@ def test_a_run_that_came_out_the_same_moves_nothing(both):
     "file, old, new, line",
     [
         ("01_a", "71.6", "73.5", None),  # two points, the least of a percentage
-        ("01_a", "71.6", "73.7", "Original, A_Dr (%): published '71.6', here '73.7' (moved by 2.1, may by 2)"),
+        ("01_a", "71.6", "91.6", None),  # of one run, which has no ±
+        ("01_a", "71.6", "91.7", "Original, A_Dr (%): published '71.6', here '91.7' (moved by 20.1, may by 2)"),
         ("01_a", "68.6", "73.5", None),  # twice its ±
         ("01_a", "68.6", "73.7", "UNSIR, A_Dr (%): published '68.6 ± 2.5', here '73.7 ± 2.5' (moved by 5.1, may by 5)"),
+        ("01_a", "68.6 ± 2.5", "73.7 ± 2.7", None),  # twice the root mean square of both
+        ("01_a", "68.6 ± 2.5", "73.7 ± 2.3", "(moved by 5.1, may by 4.8)"),
         ("01_a", "98.0,0.001", "98.0,0.003", "impair rate: published '0.001', here '0.003' (moved by 0.477, may by 0)"),
         ("01_a", ">20", ">21", None),
         ("01_a", ">20", "20", "UNSIR, relearn (epochs): published '>20', here '20'"),
         ("01_a", "0.001,3,", "0.001,>3,", "relearn (epochs): published '3', here '>3'"),
         ("01_a", "0.78", "0.80", None),
-        ("01_a", "0.78", "0.82", "largest share: published '0.78', here '0.82' (moved by 0.04, may by 0.03)"),
+        ("01_a", "0.78", "0.82", None),
+        ("01_a", "0.78", "0.47", "largest share: published '0.78', here '0.47' (moved by 0.31, may by 0.03)"),
         ("01_a", ",14,120.0", ",15,120.0", "steps: published '14', here '15' (moved by 1, may by 0)"),
         ("01_a", "120.0", "131.0", None),
-        ("01_a", "120.0", "133.0", "norm: published '120.0', here '133.0' (moved by 13, may by 12)"),
+        ("01_a", "120.0", "133.0", None),
+        ("01_a", "120.0", "241.0", "norm: published '120.0', here '241.0' (moved by 121, may by 12)"),
+        (
+            "01_a",
+            "98.5 ± 1.0",
+            "109.0 ± 1.0",
+            "norm: published '98.5 ± 1.0', here '109.0 ± 1.0' (moved by 10.5, may by 9.85)",
+        ),
         ("01_a", ",0.00,", ",0.01,", None),  # the last digit it shows
         ("01_a", "77.86", "1.0", None),  # the paper's, not ours
         ("01_a", "71.6", "undefined", "published '71.6', here 'undefined'"),
@@ -96,7 +107,13 @@ def test_a_run_that_came_out_the_same_moves_nothing(both):
         ),
         ("01_a_findings", "undecided", "holds", "1 | at 0.02, verdict: published 'undecided', here 'holds'"),
         ("01_a_findings", "0.3", "0.9", None),  # only the verdict is judged
-        ("01_a_records", "1.0", "12.0", "01_a_records, UNSIR | 0.001, A_Df: published '2 ± 1.41', here '7.5 ± 6.36'"),
+        ("01_a_records", "1.0", "12.0", None),
+        (
+            "01_a_records",
+            "1.0,0.001,\n1,UNSIR,3",
+            "9.0,0.001,\n1,UNSIR,12",
+            "01_a_records, UNSIR | 0.001, A_Df: published '2 ± 1.41'",
+        ),
         ("01_a_records", "0.001,\n", "0.001,1\n", "relearn_epochs: published '2 (1 undefined)', here '1.5 ± 0.707'"),
     ],
 )
@@ -130,6 +147,33 @@ def test_a_noisy_cell_is_neither_reproduced_nor_moved(both):
     assert not found.noisy and not found.moved, "a point is within the unit's step"
 
 
+def test_a_number_of_one_run_has_no_spread_to_go_by(both):
+    change(both[1] / "tables/01_a.csv", "71.6", "75.6")
+    (found,) = compare.compare(*both, ["01_a"])[1]
+    assert found.outcome == "noisy" and found.allowed == 2
+    change(both[1] / "tables/01_a.csv", "75.6", "75.6 ± 0.5")
+    (found,) = compare.compare(*both, ["01_a"])[1]
+    assert found.outcome == "moved" and found.allowed == 2
+
+
+TESTS = """seed,test,unit,value,floor,ceiling,bound,position,verdict
+0,linear probe,%,0,30,80,50,-0.6,passes
+0,cosine,-1..1,0,0,1,0.5,0,passes
+"""
+
+
+def test_what_an_audit_s_test_measured_is_compared_in_the_test_s_own_unit(both):
+    """A recall of 0 % may move by two points, not by a tenth of itself; position and verdict follow from the others."""
+    for folder in both:
+        (folder / "tables/01_a_records.csv").write_text(TESTS)
+    changed = both[1] / "tables/01_a_records.csv"
+    change(changed, "%,0,30,80,50,-0.6,passes", "%,2,30,80,50,,cannot tell")
+    change(changed, "1..1,0,0,1,0.5", "1..1,0.02,0,1,0.9")
+    found = {(d.row, d.column): d for d in compare.compare(*both, ["01_a"])[1]}
+    outcomes = {("linear probe | %", "value"): "within tolerance", ("cosine | -1..1", "value"): "within tolerance"}
+    assert {cell: d.outcome for cell, d in found.items()} == outcomes | {("cosine | -1..1", "bound"): "moved"}
+
+
 def test_of_cells_beside_the_published_ones_those_that_moved_are_bold(both):
     change(both[1] / "tables/01_a.csv", "71.6", "73.5")  # within two points
     change(both[1] / "tables/01_a.csv", "98.0", "10.0")
@@ -146,11 +190,12 @@ def test_verdicts_that_turned_round_come_first(both):
 
 def test_the_spread_between_machines_widens_a_tolerance(both, tmp_path):
     other = profile(tmp_path / "other")
-    for run, value in ((other, "75.6"), (both[1], "77.5")):
-        change(run / "tables/01_a.csv", "71.6", value)
+    change(other / "tables/01_a.csv", "71.6", "75.6")  # of one run: too noisy to say, and no spread is needed
+    for run, value in ((other, "74.6"), (both[1], "77.5")):
+        change(run / "tables/01_a.csv", "68.6", value)
     assert len(moved(both)) == 1
     path = compare.record_spreads("quick", [other])
-    assert path.read_text() == "table,row,column,spread,runs\n01_a,net | 1 | Original,A_Dr (%),4,1\n"
+    assert path.read_text() == "table,row,column,spread,runs\n01_a,net | 1 | UNSIR,A_Dr (%),6,1\n"
     spreads, runs = compare.read_spreads(both[0])
     assert runs == 1 and moved(both, spreads=spreads) == []
     change(both[1] / "tables/01_a.csv", "77.5", "77.7")

@@ -1,9 +1,10 @@
 """Did a run come to what is published? Verdicts, table cells and figures' data of runs/<profile> and of results/<profile>.
 
-python -m unsir_utils.report.compare --profile quick [NAMES], or `make check`. --record-spread FOLDER... (each with the
-profile's tables/) renews results/<profile>/spread.csv: how far runs of the same commit on other machines came out from the
-published one. A number may move by the largest of its unit's least step (UNITS), twice its ± and 1.5 times that spread.
-Seconds are never compared.
+python -m unsir_utils.report.compare --profile quick [NAMES], or `make check`. A number may move by its unit's least step
+(UNITS) or by twice its ±, that of both sides. Where neither side has a ±, as of one run, nothing says how far it may move:
+past the step it is counted apart, as too noisy to say, up to what its unit means. --record-spread FOLDER... (each with the
+profile's tables/) renews results/<profile>/spread.csv: what moved beyond that in runs of the same commit on other machines,
+and so may move 1.5 times as far. Seconds are never compared.
 """
 
 from __future__ import annotations
@@ -58,12 +59,13 @@ UNITS = [  # the first that fits a column's name, or a number's; a column of wor
     (r"\blr$|_lr$|\brate\b|pair(?!s)", RATE),
     (r"times", RELATIVE),
     (r"passes$|passes, |^steps$|images$|^seeds|replicates|^rounds?$|^chosen$|^pairs$", EXACT),
-    (r"share|entropy|cosine|, 95 %$|^distance from|^TV|^tv_|^differ_|^p\b|^empty", PROBABILITY),
+    (r"share|entropy|cosine|, -?[01]\.\.1$|, bits$|, 95 %$|^distance from|^TV|^tv_|^differ_|^p\b|^empty", PROBABILITY),
     (r"true class|predicted class|^to Retrain's|^told by|^members by|AUC|^Jensen|CKA|^position$", PROBABILITY),
     (r"", RELATIVE),
 ]
 NUMBER = r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 CELL = re.compile(rf"^\s*(>?)({NUMBER})(?: ± ({NUMBER}))?\s*%?(?: to ({NUMBER}))?((?: [([].*[])])?)$")
+OF_UNIT = {"value", "floor", "ceiling", "bound"}  # columns in the unit that the row's own column "unit" names
 OVER = {"seed", "trained", "image", "against"}  # over these, a figure's data are averaged
 KINDS = {"verdict": "verdicts", "cell": "table cells", "figure": "cells of figures' data", "number": "quoted numbers"}
 
@@ -82,11 +84,13 @@ class Difference:
     step: float = 0.0  # what the unit alone allows
     allowed: float = 0.0
     widest: float = math.inf
+    has_spread: bool = True
 
     @property
     def noisy(self) -> bool:
-        """Whether it may move so far, by its spread, that the comparison would say nothing."""
-        return self.by > self.step and self.allowed > self.widest
+        """Whether it may move so far, by its spread, that the comparison would say nothing; or has none to go by."""
+        unknown = not self.has_spread and self.by <= self.widest
+        return self.by > self.step and (unknown or self.allowed > self.widest)
 
     @property
     def moved(self) -> bool:
@@ -152,7 +156,8 @@ def row_names(table: pd.DataFrame, keys: list[str]) -> list[str]:
 
 def _columns(kind: str, old: pd.DataFrame, new: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Those that both tables have and that are compared, and those among them that name a row."""
-    shared = [c for c in old.columns if c in new.columns and unit(c) != IGNORED]
+    follow = {"position", "verdict"} if OF_UNIT <= {*old.columns} else {}  # of the audit's tests, from what is compared
+    shared = [c for c in old.columns if c in new.columns and unit(c) != IGNORED and c not in follow]
     return shared, [c for c in shared if c != "verdict" and _is_key(old[c], kind)]
 
 
@@ -169,16 +174,22 @@ def _form(cell: re.Match) -> tuple[str, bool, bool]:
     return cell[1], bool(cell[4]), "undefined" in cell[5]
 
 
-def tolerance(cell: str, unit: Unit, spread: float = 0.0) -> tuple[float, float, float]:
-    """How far a published cell may move: by its unit, by its ± and the spread between machines, too, and at most."""
+def tolerance(cell: str, here: str, unit: Unit, spread: float = 0.0) -> tuple[float, float, float]:
+    """How far a cell may move: by its unit, by its ± and the spread between machines, too, and by what its unit means."""
     number = CELL.match(cell)
     if not number:
         return 0.0, SPREADS * spread, 0.0
     value, decimals = abs(_float(number[2])), len(number[2].partition(".")[2])
     digit = 1.01 * 10.0**-decimals if decimals and (unit.least or unit.share) else 0.0  # the last that it shows
     step = max(unit.least, unit.share * value, digit)
-    allowed = max(step, STDS * _float(number[3] or "0"), SPREADS * spread)
+    allowed = max(step, STDS * _pooled(cell, here), SPREADS * spread)
     return step, allowed, max(unit.widest, 10 * unit.share * value, digit)
+
+
+def _pooled(*numbers: str) -> float:
+    """The root mean square of their ±; 0 where none has one."""
+    stds = [_float(number[3]) for number in map(CELL.match, numbers) if number and number[3]]
+    return math.sqrt(sum(std**2 for std in stds) / len(stds)) if stds else 0.0
 
 
 def _float(text: str) -> float:
@@ -191,13 +202,15 @@ def _table(kind: str, name: str, old: pd.DataFrame, new: pd.DataFrame, spreads: 
     alone = sorted(set(old) ^ set(new), key=lambda column: (column in new, column))
     found = [Difference(kind, name, "", column, *_only("a column", column in old)) for column in alone]
     before, after = cells(old, shared, keys), cells(new, shared, keys)
+    of_row = dict(zip(row_names(old, keys), old.get("unit", []), strict=False))
     rows, present = (dict.fromkeys(row for row, _ in side) for side in (before, after))
     for row in [row for row in rows | present if (row in rows) != (row in present)]:
         found.append(_judged(Difference(kind, name, row, "", *_only("a row", row in rows)), None, spreads))
     for (row, column), value in before.items():
         now = after.get((row, column), value)
         if now != value:
-            found.append(_judged(Difference(kind, name, row, column, value, now), unit(column), spreads))
+            measured = unit(f"{column}, {of_row[row]}" if column in OF_UNIT and row in of_row else column)
+            found.append(_judged(Difference(kind, name, row, column, value, now), measured, spreads))
     return len(before), found
 
 
@@ -208,9 +221,10 @@ def _only(what: str, published: bool) -> tuple[str, str]:
 
 def _judged(found: Difference, unit: Unit | None, spreads: dict) -> Difference:
     spread = spreads.get((found.table, found.row, found.column), 0.0)
-    step, allowed, widest = tolerance(found.published, unit or EXACT, spread)
+    step, allowed, widest = tolerance(found.published, found.here, unit or EXACT, spread)
     by = moved_by(found.published, found.here, unit) if unit else math.inf
-    return replace(found, by=by, step=step, allowed=allowed, widest=widest)
+    known = spread > 0 or step == 0 or "±" in found.published + found.here  # what may not move at all needs none
+    return replace(found, by=by, step=step, allowed=allowed, widest=widest, has_spread=known)
 
 
 def _is_key(column: pd.Series, kind: str) -> bool:
@@ -299,7 +313,7 @@ def read_spreads(profile: Path) -> tuple[dict[tuple[str, str, str], float], int]
 
 
 def record_spreads(profile: str, others: list[Path]) -> Path:
-    """Writes results/<profile>/spread.csv: what runs moved by, where that widens a tolerance.
+    """Writes results/<profile>/spread.csv: by how much those cells moved that would count as moved without it.
 
     Raises ValueError for a folder that holds no run.
     """
@@ -310,7 +324,7 @@ def record_spreads(profile: str, others: list[Path]) -> Path:
             raise ValueError(f"{other} holds no run: expected a folder with tables/ in it, such as runs/{profile}")
         for d in compare(published, other, _notebooks(published))[1]:
             cell = d.table, d.row, d.column
-            if d.kind != "verdict" and SPREADS * d.by > d.allowed:
+            if d.kind != "verdict" and d.moved:
                 found[cell] = max(found.get(cell, 0.0), d.by)
     rows = [(*cell, f"{by:.4g}", len(others)) for cell, by in sorted(found.items())]
     path = published / "spread.csv"
