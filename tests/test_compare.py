@@ -156,6 +156,16 @@ def test_a_number_of_one_run_has_no_spread_to_go_by(both):
     assert found.outcome == "moved" and found.allowed == 2
 
 
+@pytest.mark.parametrize("here, outcome", [("+7.9 [+1.0, +14.8]", "within tolerance"), ("+8.1 [+2.1, +14.1]", "moved")])
+def test_an_interval_is_a_spread(both, here, outcome):
+    """Half its length: 6 points."""
+    for folder in both:
+        change(folder / "tables/01_a.csv", "71.6", '"+2.0 [-4.0, +8.0]"')
+    change(both[1] / "tables/01_a.csv", "+2.0 [-4.0, +8.0]", here)
+    (found,) = compare.compare(*both, ["01_a"])[1]
+    assert found.outcome == outcome
+
+
 TESTS = """seed,test,unit,value,floor,ceiling,bound,position,verdict
 0,linear probe,%,0,30,80,50,-0.6,passes
 0,cosine,-1..1,0,0,1,0.5,0,passes

@@ -65,6 +65,7 @@ UNITS = [  # the first that fits a column's name, or a number's; a column of wor
 ]
 NUMBER = r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 CELL = re.compile(rf"^\s*(>?)({NUMBER})(?: ± ({NUMBER}))?\s*%?(?: to ({NUMBER}))?((?: [([].*[])])?)$")
+INTERVAL = re.compile(rf"\[({NUMBER}), ({NUMBER})\]$")
 OF_UNIT = {"value", "floor", "ceiling", "bound"}  # columns in the unit that the row's own column "unit" names
 OVER = {"seed", "trained", "image", "against"}  # over these, a figure's data are averaged
 KINDS = {"verdict": "verdicts", "cell": "table cells", "figure": "cells of figures' data", "number": "quoted numbers"}
@@ -174,7 +175,7 @@ def _form(cell: re.Match) -> tuple[str, bool, bool]:
     return cell[1], bool(cell[4]), "undefined" in cell[5]
 
 
-def tolerance(cell: str, here: str, unit: Unit, spread: float = 0.0) -> tuple[float, float, float]:
+def tolerance(cell: str, stds: list[float], unit: Unit, spread: float = 0.0) -> tuple[float, float, float]:
     """How far a cell may move: by its unit, by its ± and the spread between machines, too, and by what its unit means."""
     number = CELL.match(cell)
     if not number:
@@ -182,14 +183,16 @@ def tolerance(cell: str, here: str, unit: Unit, spread: float = 0.0) -> tuple[fl
     value, decimals = abs(_float(number[2])), len(number[2].partition(".")[2])
     digit = 1.01 * 10.0**-decimals if decimals and (unit.least or unit.share) else 0.0  # the last that it shows
     step = max(unit.least, unit.share * value, digit)
-    allowed = max(step, STDS * _pooled(cell, here), SPREADS * spread)
+    pooled = math.sqrt(sum(std**2 for std in stds) / max(len(stds), 1))
+    allowed = max(step, STDS * pooled, SPREADS * spread)
     return step, allowed, max(unit.widest, 10 * unit.share * value, digit)
 
 
-def _pooled(*numbers: str) -> float:
-    """The root mean square of their ±; 0 where none has one."""
-    stds = [_float(number[3]) for number in map(CELL.match, numbers) if number and number[3]]
-    return math.sqrt(sum(std**2 for std in stds) / len(stds)) if stds else 0.0
+def _stds(*cells: str) -> list[float]:
+    """The ± of those that have one, or a quarter of their 95 % interval."""
+    numbers = [number for cell in cells if (number := CELL.match(cell))]
+    intervals = [ends for number in numbers if (ends := INTERVAL.search(number[5]))]
+    return [_float(n[3]) for n in numbers if n[3]] + [(_float(ends[2]) - _float(ends[1])) / 4 for ends in intervals]
 
 
 def _float(text: str) -> float:
@@ -221,9 +224,10 @@ def _only(what: str, published: bool) -> tuple[str, str]:
 
 def _judged(found: Difference, unit: Unit | None, spreads: dict) -> Difference:
     spread = spreads.get((found.table, found.row, found.column), 0.0)
-    step, allowed, widest = tolerance(found.published, found.here, unit or EXACT, spread)
+    stds = _stds(found.published, found.here)
+    step, allowed, widest = tolerance(found.published, stds, unit or EXACT, spread)
     by = moved_by(found.published, found.here, unit) if unit else math.inf
-    known = spread > 0 or step == 0 or "±" in found.published + found.here  # what may not move at all needs none
+    known = spread > 0 or step == 0 or bool(stds)  # what may not move at all needs none
     return replace(found, by=by, step=step, allowed=allowed, widest=widest, has_spread=known)
 
 
