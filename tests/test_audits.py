@@ -64,7 +64,16 @@ def test_beside_the_outcomes_stands_what_the_audit_finds_and_what_it_cost():
     pd.testing.assert_frame_equal(found[["A_Dr", "A_Df", "entropy"]], plain[["A_Dr", "A_Df", "entropy"]])
     assert found.passes["Masked logits"] == 0 and found.passes["Retrain"] == len(scenario(**REQUEST).retain)
     whole = sum(unsir_passes(12, 2, 2, steps=3).values())
-    assert whole <= found.passes["UNSIR"] <= whole + 12  # and a few images that the arguments are checked with
+    assert found.passes["UNSIR"] == whole  # none of the images that the arguments are checked with
+
+
+def test_what_a_network_is_asked_beforehand_is_no_pass():
+    """Neither that it takes the images, in whatever precision, nor which of its layers is the first or the last."""
+    methods = {name: [name, {}] for name in ("Bias shift", "Head projection")}
+    methods |= {"NoT (subset)": ["NoT (subset)", {"epochs": 3, "batch_size": 8}]}
+    records = outcomes_audited(methods, [1], SETTINGS, **REQUEST)
+    retain = len(scenario(**REQUEST).retain_subset)
+    assert [record["passes"] for record in records] == [0, 0, 3 * retain]
 
 
 @pytest.mark.parametrize("method", ["UNSIR", "Fisher"])

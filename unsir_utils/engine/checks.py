@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .forward import called, forward
 from .precision import precision
-from .state import mode, seeded
+from .state import Checking, mode, seeded
 
 if TYPE_CHECKING:
     from ..noise import Noise
@@ -150,7 +150,7 @@ def output_width(model: nn.Module, x: Tensor, training: bool = False) -> int:
         if p.device != x.device:
             raise ValueError(f"the model's {name} is on {p.device}, the data on {x.device}: move one with .to(...)")
     try:
-        with torch.no_grad(), _as_it_was(model, training), seeded(0, x.device):
+        with torch.no_grad(), Checking(), _as_it_was(model, training), seeded(0, x.device):
             z = called(model, x.clone())
             dtype = precision(model, x.device)
             if dtype != x.dtype:

@@ -11,6 +11,18 @@ from torch import nn
 with_gradients = torch.inference_mode(False)  # decorates what trains, as the caller may be under no_grad or inference_mode
 
 
+class Checking:
+    """`with Checking():` passes through a network are part of a check, not of the work, and `Checking.depth` is not 0."""
+
+    depth = 0
+
+    def __enter__(self) -> None:
+        Checking.depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        Checking.depth -= 1
+
+
 @contextmanager
 def mode(model: nn.Module, training: bool) -> Iterator[None]:
     """Train or eval mode for a while; every submodule gets its own mode back."""

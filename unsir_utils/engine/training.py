@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from .forward import called, forward
 from .precision import exact_cuda
-from .state import mode, with_gradients
+from .state import Checking, mode, with_gradients
 
 Batches = Iterable[tuple[Tensor, Any]]  # inputs, and labels or whatever the objective compares the logits with
 TINY = 1e-30  # zeroing weights below it left every logit of three trained networks as it was
@@ -130,7 +130,7 @@ def head(model: nn.Module, x: Tensor) -> Layer:
 
     hooks = [layer.register_forward_hook(remember) for layer in model.modules() if isinstance(layer, HEADS)]
     try:
-        with mode(model, False):
+        with Checking(), mode(model, False):
             z = called(model, x.clone().requires_grad_().clone())
     finally:
         for hook in hooks:

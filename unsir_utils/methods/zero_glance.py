@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ..engine import checks
 from ..engine.forward import forward
 from ..engine.samples import Samples
-from ..engine.state import mode, with_gradients
+from ..engine.state import Checking, mode, with_gradients
 from ..engine.training import HEADS, Layer, head
 from .passes import check_training, run_passes, sgd, trainable
 
@@ -117,7 +117,7 @@ def first_layer(model: nn.Module, x: Tensor) -> Layer:
     layers = [layer for layer in model.modules() if isinstance(layer, HEADS)]
     hooks = [layer.register_forward_pre_hook(lambda layer, _: called.append(layer)) for layer in layers]
     try:
-        with mode(model, False):
+        with Checking(), mode(model, False):
             forward(model, x)
     finally:
         for hook in hooks:
