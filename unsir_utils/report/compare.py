@@ -1,10 +1,10 @@
 """Did a run come to what is published? Verdicts, table cells and figures' data of runs/<profile> and of results/<profile>.
 
 python -m unsir_utils.report.compare --profile quick [NAMES], or `make check`. A number may move by its unit's least step
-(UNITS) or by twice its ±, that of both sides. Where neither side has a ±, as of one run, nothing says how far it may move:
-past the step it is counted apart, as too noisy to say, up to what its unit means. --record-spread FOLDER... (each with the
-profile's tables/) renews results/<profile>/spread.csv: what moved beyond that in runs of the same commit on other machines,
-and so may move 1.5 times as far. Seconds are never compared.
+(UNITS) or by twice its ±. On another machine both sides' ± count. Where neither has one, as of one run, nothing says how far
+it may move there: past the step it is counted apart, as too noisy to say, up to what its unit means. --record-spread
+FOLDER... (each with the profile's tables/) renews results/<profile>/spread.csv: what moved beyond that in runs of the same
+commit on other machines, and so may move 1.5 times as far. Seconds are never compared.
 """
 
 from __future__ import annotations
@@ -85,13 +85,12 @@ class Difference:
     step: float = 0.0  # what the unit alone allows
     allowed: float = 0.0
     widest: float = math.inf
-    has_spread: bool = True
+    unknown: bool = False  # how far it may move: on another machine, without a ±
 
     @property
     def noisy(self) -> bool:
         """Whether it may move so far, by its spread, that the comparison would say nothing; or has none to go by."""
-        unknown = not self.has_spread and self.by <= self.widest
-        return self.by > self.step and (unknown or self.allowed > self.widest)
+        return self.by > self.step and (self.allowed > self.widest or (self.unknown and self.by <= self.widest))
 
     @property
     def moved(self) -> bool:
@@ -126,8 +125,9 @@ def compare(published: Path, here: Path, names: list[str], spreads: dict | None 
     counts: Counter = Counter()
     different: list[Difference] = []
     for name in names:
+        elsewhere = _environment(published, name) != _environment(here, name)
         for kind, table, old, new in _pairs(published, here, name):
-            n, found = _table(kind, table, old, new, spreads or {})
+            n, found = _table(kind, table, old, new, spreads or {}, elsewhere)
             counts[kind] += n
             different += found
     return counts, different
@@ -199,8 +199,11 @@ def _float(text: str) -> float:
     return float(text.replace(",", ""))
 
 
-def _table(kind: str, name: str, old: pd.DataFrame, new: pd.DataFrame, spreads: dict) -> tuple[int, list[Difference]]:
-    """Compares two tables of text cells. What only one of them has is named, a column or a row once."""
+def _table(
+    kind: str, name: str, old: pd.DataFrame, new: pd.DataFrame, spreads: dict, elsewhere: bool = False
+) -> tuple[int, list[Difference]]:
+    """Compares two tables of text cells. What only one of them has is named, a column or a row once. elsewhere: whether they
+    are of two machines."""
     shared, keys = _columns(kind, old, new)
     alone = sorted(set(old) ^ set(new), key=lambda column: (column in new, column))
     found = [Difference(kind, name, "", column, *_only("a column", column in old)) for column in alone]
@@ -213,7 +216,7 @@ def _table(kind: str, name: str, old: pd.DataFrame, new: pd.DataFrame, spreads: 
         now = after.get((row, column), value)
         if now != value:
             measured = unit(f"{column}, {of_row[row]}" if column in OF_UNIT and row in of_row else column)
-            found.append(_judged(Difference(kind, name, row, column, value, now), measured, spreads))
+            found.append(_judged(Difference(kind, name, row, column, value, now), measured, spreads, elsewhere))
     return len(before), found
 
 
@@ -222,13 +225,13 @@ def _only(what: str, published: bool) -> tuple[str, str]:
     return (what, "none") if published else ("none", what)
 
 
-def _judged(found: Difference, unit: Unit | None, spreads: dict) -> Difference:
+def _judged(found: Difference, unit: Unit | None, spreads: dict, elsewhere: bool = False) -> Difference:
     spread = spreads.get((found.table, found.row, found.column), 0.0)
-    stds = _stds(found.published, found.here)
+    stds = _stds(found.published, found.here) if elsewhere else _stds(found.published)
     step, allowed, widest = tolerance(found.published, stds, unit or EXACT, spread)
     by = moved_by(found.published, found.here, unit) if unit else math.inf
-    known = spread > 0 or step == 0 or bool(stds)  # what may not move at all needs none
-    return replace(found, by=by, step=step, allowed=allowed, widest=widest, has_spread=known)
+    unknown = elsewhere and step > 0 and not (spread or stds)  # what may not move at all needs none
+    return replace(found, by=by, step=step, allowed=allowed, widest=widest, unknown=unknown)
 
 
 def _is_key(column: pd.Series, kind: str) -> bool:
@@ -297,9 +300,17 @@ def _numbers(path: Path) -> dict[str, str]:
         elif value is None or isinstance(value, int | float):
             found[name] = "undefined" if value is None else repr(float(value)).removesuffix(".0")
 
-    saved = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    add("", {k: v for k, v in saved.items() if k not in ("environment", "parameters")})
+    add("", {k: v for k, v in _saved(path).items() if k not in ("environment", "parameters")})
     return found
+
+
+def _environment(root: Path, name: str) -> dict:
+    """What a notebook ran on, as `provenance.environment` wrote it."""
+    return _saved(root / "numbers" / f"{name}.json").get("environment", {})
+
+
+def _saved(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _read(path: Path) -> pd.DataFrame:
